@@ -1,0 +1,263 @@
+//! The chunked transfer coding (RFC 9112 section 7.1), read step by step from bytes that arrive
+//! in pieces. Knows no sockets; stricter than the RFC where daemons have read it differently.
+
+use std::ops::Range;
+
+use crate::error::Refusal;
+
+/// The longest line between chunks, its extensions included, in bytes; as in Go's
+/// `net/http/internal` (`maxLineLength`).
+const MAX_LINE_BYTES: usize = 4096;
+
+/// The most bytes of all trailer lines together. Arbitrary: no client of Docker sends any.
+const MAX_TRAILER_BYTES: usize = 16 * 1024;
+
+/// A body in the chunked coding, as far as it has been read.
+#[derive(Debug)]
+pub(crate) struct Chunked {
+    state: State,
+    /// Bytes of the line, or of all trailer lines, that is being read.
+    line_bytes: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// In the digits of a chunk's size.
+    Size {
+        size: u64,
+        digits: u32,
+    },
+    /// In the extensions behind a size.
+    Extension {
+        size: u64,
+    },
+    /// After the CR that ends the line of a size.
+    SizeLf {
+        size: u64,
+    },
+    /// In a chunk, with this many bytes to come.
+    Data {
+        left: u64,
+    },
+    /// At the CR behind a chunk.
+    DataCr,
+    /// After that CR.
+    DataLf,
+    /// At the start of a line behind the last chunk.
+    TrailerStart,
+    /// In a trailer line.
+    Trailer,
+    /// After the CR of a trailer line.
+    TrailerLf,
+    /// After the CR of the empty line that ends the body.
+    EndLf,
+    Done,
+}
+
+/// What one call of [`Chunked::step`] has read.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Step {
+    /// How many bytes of the input are done with.
+    pub(crate) used: usize,
+    /// Where in the input there is content, perhaps empty.
+    pub(crate) data: Range<usize>,
+}
+
+impl Default for Chunked {
+    fn default() -> Self {
+        Chunked {
+            state: State::Size { size: 0, digits: 0 },
+            line_bytes: 0,
+        }
+    }
+}
+
+impl Chunked {
+    /// Whether the empty line at the end has been read.
+    pub(crate) fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// Reads up to the end of the next run of content, or all of `input` if there is none.
+    ///
+    /// # Errors
+    /// When a size is not 1 to 16 hexadecimal digits, a line does not end in CRLF, or the lines
+    /// between the chunks are too long.
+    pub(crate) fn step(&mut self, input: &[u8]) -> Result<Step, Refusal> {
+        let mut used = 0;
+        while used < input.len() && self.state != State::Done {
+            if let State::Data { left } = self.state {
+                let n = usize::try_from(left)
+                    .unwrap_or(usize::MAX)
+                    .min(input.len() - used);
+                self.state = match left - n as u64 {
+                    0 => State::DataCr,
+                    left => State::Data { left },
+                };
+                return Ok(Step {
+                    used: used + n,
+                    data: used..used + n,
+                });
+            }
+            self.state = self.next(input[used])?;
+            used += 1;
+        }
+        Ok(Step {
+            used,
+            data: used..used,
+        })
+    }
+
+    /// The state after a byte that is not content.
+    fn next(&mut self, byte: u8) -> Result<State, Refusal> {
+        self.line_bytes += 1;
+        let bad = |what: &str| {
+            Err(Refusal::bad_request(format!(
+                "malformed chunked body: {what} at byte 0x{byte:02x}"
+            )))
+        };
+        let state = match (self.state, byte) {
+            (State::Size { size, digits }, _) if byte.is_ascii_hexdigit() => {
+                if digits == 16 {
+                    return bad("a chunk size of more than 16 digits");
+                }
+                let digit = char::from(byte).to_digit(16).unwrap_or_default();
+                State::Size {
+                    size: size << 4 | u64::from(digit),
+                    digits: digits + 1,
+                }
+            }
+            (State::Size { digits: 0, .. }, _) => return bad("a chunk size without digits"),
+            (State::Size { size, .. }, b';') => State::Extension { size },
+            (State::Size { size, .. } | State::Extension { size }, b'\r') => State::SizeLf { size },
+            (State::Size { .. }, _) => return bad("a chunk size that is not hexadecimal"),
+            (State::Extension { .. }, b'\t' | b' '..=0x7e | 0x80..) => self.state,
+            (State::Extension { .. }, _) => return bad("a control character in an extension"),
+            (State::SizeLf { size: 0 }, b'\n') => State::TrailerStart,
+            (State::SizeLf { size }, b'\n') => State::Data { left: size },
+            (State::DataCr, b'\r') => State::DataLf,
+            (State::DataLf, b'\n') => State::Size { size: 0, digits: 0 },
+            (State::TrailerStart, b'\r') => State::EndLf,
+            (State::TrailerStart | State::Trailer, b'\t' | b' '..=0x7e | 0x80..) => State::Trailer,
+            (State::Trailer, b'\r') => State::TrailerLf,
+            (State::TrailerLf, b'\n') => State::TrailerStart,
+            (State::TrailerStart | State::Trailer, _) => {
+                return bad("a control character in a trailer");
+            }
+            (State::EndLf, b'\n') => State::Done,
+            (State::DataCr, _) => return bad("a chunk longer than its size"),
+            (State::SizeLf { .. } | State::DataLf | State::TrailerLf | State::EndLf, _) => {
+                return bad("CR without LF");
+            }
+            (State::Data { .. } | State::Done, _) => return bad("data"),
+        };
+        let limit = match state {
+            State::Data { .. } | State::DataLf => {
+                self.line_bytes = 0;
+                MAX_LINE_BYTES
+            }
+            State::TrailerStart if !matches!(self.state, State::TrailerLf) => {
+                self.line_bytes = 0;
+                MAX_TRAILER_BYTES
+            }
+            State::TrailerStart
+            | State::Trailer
+            | State::TrailerLf
+            | State::EndLf
+            | State::Done => MAX_TRAILER_BYTES,
+            _ => MAX_LINE_BYTES,
+        };
+        if self.line_bytes > limit {
+            return bad("a line that is too long");
+        }
+        Ok(state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Decodes `pieces` one after the other; the content and what is left behind the body.
+    fn decode(pieces: &[&[u8]]) -> Result<(Vec<u8>, usize, bool), Refusal> {
+        let mut chunked = Chunked::default();
+        let (mut content, mut used) = (Vec::new(), 0);
+        for piece in pieces {
+            let mut at = 0;
+            while at < piece.len() && !chunked.is_done() {
+                let step = chunked.step(&piece[at..])?;
+                content.extend_from_slice(&piece[at..][step.data]);
+                at += step.used;
+            }
+            used += at;
+        }
+        Ok((content, used, chunked.is_done()))
+    }
+
+    #[test]
+    fn a_body_reads_the_same_whole_split_anywhere_and_byte_by_byte() {
+        let body =
+            b"5\r\nhello\r\n000000000000000a;x=\"y\"\r\n, world!\r\n\r\n0;z\r\nA: b\r\nC:\r\n\r\n";
+        let expected = (b"hello, world!\r\n".to_vec(), body.len(), true);
+        let mut with_next = body.to_vec();
+        with_next.extend_from_slice(b"GET ");
+        assert_eq!(decode(&[&with_next]).unwrap(), expected);
+        for i in 0..body.len() {
+            assert_eq!(decode(&[&body[..i], &body[i..]]).unwrap(), expected, "{i}");
+            assert!(!decode(&[&body[..i]]).unwrap().2, "{i}");
+        }
+        let bytes: Vec<&[u8]> = body.chunks(1).collect();
+        assert_eq!(decode(&bytes).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_daemons_have_read_differently_is_refused() {
+        for body in [
+            &b"\r\n"[..],
+            b";x\r\n",
+            b"+5\r\n",
+            b"0x5\r\n",
+            b" 5\r\n",
+            b"5 \r\n",
+            b"5\n",
+            b"5\rx",
+            b"00000000000000005\r\n",
+            b"g\r\n",
+            b"5;a\nb\r\n",
+            b"5;a\0\r\n",
+            b"1\r\nxx",
+            b"1\r\nx\n",
+            b"1\r\nx\rx",
+            b"0\r\n\n",
+            b"0\r\nA: b\n",
+            b"0\r\nA\0",
+            b"0\r\n\rx",
+        ] {
+            assert!(decode(&[body]).is_err(), "{}", body.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn lines_and_trailers_are_bounded() {
+        let extension = |n: usize| [b"1;", vec![b'x'; n].as_slice(), b"\r\nx\r\n"].concat();
+        assert!(decode(&[&extension(MAX_LINE_BYTES - 4)]).is_ok());
+        assert!(decode(&[&extension(MAX_LINE_BYTES)]).is_err());
+        let trailers = |n: usize| {
+            [
+                b"0\r\n".to_vec(),
+                b"abcdef: 1\r\n".repeat(n),
+                b"\r\n".to_vec(),
+            ]
+            .concat()
+        };
+        assert!(decode(&[&trailers(MAX_TRAILER_BYTES / 11 - 1)]).unwrap().2);
+        assert!(decode(&[&trailers(MAX_TRAILER_BYTES / 11 + 1)]).is_err());
+    }
+
+    #[test]
+    fn a_size_of_sixteen_digits_does_not_overflow() {
+        let mut chunked = Chunked::default();
+        chunked.step(b"ffffffffffffffff\r\n").unwrap();
+        assert_eq!(chunked.state, State::Data { left: u64::MAX });
+    }
+}

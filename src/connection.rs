@@ -1,0 +1,501 @@
+//! The life of one client connection, from its first byte to its close: each request is read,
+//! looked at, labelled or refused or passed on, and answered before the next one is read.
+//! Read this file first.
+
+use std::io::{self, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::chunked::Chunked;
+use crate::endpoint::{self, Action, Kind};
+use crate::error::Refusal;
+use crate::exchange::{self, End, Exchange, Outgoing};
+use crate::framing::RequestFraming;
+use crate::head::{HeadEnd, RequestHead};
+use crate::inject::{self, Empty};
+use crate::labels::Labels;
+use crate::query::Query;
+use crate::reply::{self, Then};
+use crate::target::{Target, with_query};
+use crate::tunnel;
+use crate::wire::{self, Input};
+
+/// The largest body that is rewritten, in bytes; as much as moby lets its authorization plugins
+/// see. Bodies that are not rewritten have no limit.
+pub(crate) const MAX_REWRITTEN_BODY_BYTES: usize = 4 * 1024 * 1024;
+
+/// A body up to this size is gathered before the request is sent, which saves a thread.
+const SMALL_BODY_BYTES: u64 = 64 * 1024;
+
+/// How long a client may take for a head, from its first byte on.
+const HEAD_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long a client may take for a body that is to be rewritten.
+const REWRITTEN_BODY_LIMIT: Duration = Duration::from_secs(120);
+
+/// How long a refused client may go on sending what nobody reads, so that it sees the answer
+/// instead of a broken pipe.
+const LINGER_LIMIT: Duration = Duration::from_secs(5);
+
+/// What all connections share.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// The daemon's socket; dialled by its path each time, so that a restarted daemon is found.
+    pub(crate) daemon: PathBuf,
+    pub(crate) labels: Labels,
+}
+
+/// Serves one client until it or the daemon is done.
+pub(crate) fn serve(client: UnixStream, number: u64, settings: &Settings) {
+    log::debug!("#{number} connected");
+    let client = Input::new(Arc::new(client));
+    let mut connection = Connection {
+        number,
+        settings,
+        client,
+        daemon: None,
+    };
+    while connection.next_request() == Then::NextRequest {}
+    log::debug!("#{number} closed");
+}
+
+struct Connection<'s> {
+    /// Names the connection in the log.
+    number: u64,
+    settings: &'s Settings,
+    client: Input,
+    daemon: Option<Input>,
+}
+
+/// A request as far as it has been looked at.
+struct Request {
+    head: RequestHead,
+    framing: RequestFraming,
+    expects_continue: bool,
+    /// Whether bytes of it are still to come, or it is not known where it ends.
+    is_unread: bool,
+}
+
+/// A create as the log tells it.
+struct Created {
+    kind: Kind,
+    name: Option<String>,
+}
+
+impl Connection<'_> {
+    /// Reads a request and answers it.
+    fn next_request(&mut self) -> Then {
+        let head = match self.read_head() {
+            Ok(Some(head)) => head,
+            Ok(None) => return Then::Close,
+            Err(refusal) => return self.refuse(&refusal, "", Then::Close),
+        };
+        let mut request = Request {
+            head,
+            framing: RequestFraming::None,
+            expects_continue: false,
+            is_unread: true,
+        };
+        match self.answer(&mut request) {
+            Ok(then) => then,
+            Err(refusal) => {
+                let then = match request.is_unread || !request.head.is_persistent() {
+                    true => Then::Close,
+                    false => Then::NextRequest,
+                };
+                self.refuse(&refusal, &request.head.method, then)
+            }
+        }
+    }
+
+    /// The next head, or `None` when the client is done. The wait for its first byte has no
+    /// limit: clients keep connections open for hours.
+    fn read_head(&mut self) -> Result<Option<RequestHead>, Refusal> {
+        self.client.shrink();
+        if self.client.buffered().is_empty() && !matches!(self.client.fill(), Ok(1..)) {
+            return Ok(None);
+        }
+        let deadline = Instant::now() + HEAD_LIMIT;
+        let mut end = HeadEnd::default();
+        loop {
+            if let Some(len) = end.find(self.client.buffered())? {
+                let head = RequestHead::parse(&self.client.buffered()[..len])?;
+                self.client.consume(len);
+                return Ok(Some(head));
+            }
+            match self.client.fill_until(deadline) {
+                Ok(1..) => (),
+                Ok(0) => return Ok(None),
+                Err(err) if err.kind() == io::ErrorKind::TimedOut => {
+                    return Err(Refusal::new(
+                        408,
+                        format!("the request head took longer than {HEAD_LIMIT:?}"),
+                    ));
+                }
+                Err(_) => return Ok(None),
+            }
+        }
+    }
+
+    fn answer(&mut self, request: &mut Request) -> Result<Then, Refusal> {
+        check_host(&request.head)?;
+        request.framing = RequestFraming::of(&request.head)?;
+        request.is_unread = !matches!(
+            request.framing,
+            RequestFraming::None | RequestFraming::Length(0)
+        );
+        request.expects_continue = expects_continue(&request.head)? && request.is_unread;
+        if request.head.method == "OPTIONS" && request.head.target == "*" {
+            return self.forward(request, Action::Pass, None, None);
+        }
+        let target = Target::parse(&request.head.target)?;
+        if let Some(location) = target.redirect() {
+            return Ok(self.reply(
+                &reply::redirect(&location, &request.head.method),
+                Then::Close,
+            ));
+        }
+        let action = endpoint::action(&request.head.method, &target.path);
+        log::debug!(
+            "#{} {} {:?}: {action:?}",
+            self.number,
+            request.head.method,
+            target.raw_path
+        );
+        match action {
+            Action::Pass | Action::Hijack => {
+                request.head.target = target.origin_form();
+                self.forward(request, action, None, None)
+            }
+            Action::LabelBody(kind) => self.label_body(request, &target, kind),
+            Action::LabelQuery(kind) => self.label_query(request, &target, kind),
+        }
+    }
+
+    /// Labels a create in its JSON body.
+    fn label_body(
+        &mut self,
+        request: &mut Request,
+        target: &Target,
+        kind: Kind,
+    ) -> Result<Then, Refusal> {
+        let Some(body) = self.read_body(request)? else {
+            return Ok(Then::Close);
+        };
+        let empty = match kind {
+            Kind::Container => Empty::IsError,
+            Kind::Image | Kind::Network | Kind::Volume => Empty::IsDefaults,
+        };
+        let labelled = inject::body(&body, &self.settings.labels, empty)?;
+        let name = match kind {
+            Kind::Container => Query::parse(target.query.as_deref().unwrap_or_default())
+                .first("name")
+                .map(lossy),
+            Kind::Image | Kind::Network | Kind::Volume => labelled.name,
+        };
+        let head = &mut request.head;
+        head.target = with_query(lossy(&target.path), target.query.as_deref());
+        for name in ["content-length", "transfer-encoding", "trailer", "expect"] {
+            head.headers.remove(name);
+        }
+        head.headers
+            .push("Content-Length", labelled.text.len().to_string());
+        if body.is_empty() {
+            // A request without a body need not have a type; one with a body must.
+            head.headers.remove("content-type");
+            head.headers.push("Content-Type", "application/json");
+        }
+        let created = Created { kind, name };
+        self.forward(
+            request,
+            Action::LabelBody(kind),
+            Some(labelled.text.into_bytes()),
+            Some(&created),
+        )
+    }
+
+    /// Labels a build in its query; the body, which is the build context, passes as it comes.
+    fn label_query(
+        &mut self,
+        request: &mut Request,
+        target: &Target,
+        kind: Kind,
+    ) -> Result<Then, Refusal> {
+        let query = target.query.as_deref().unwrap_or_default();
+        let labelled = inject::build_query(query, &self.settings.labels)?;
+        let head = &mut request.head;
+        head.target = with_query(lossy(&target.path), Some(&labelled.text));
+        let content_types: Vec<_> = head.headers.all("content-type").collect();
+        if !matches!(
+            content_types[..],
+            [] | [b"application/x-tar" | b"application/tar"]
+        ) {
+            // The pairs of a form would count before those of the query.
+            head.headers.remove("content-type");
+            head.headers.push("Content-Type", "application/x-tar");
+        }
+        let created = Created {
+            kind,
+            name: labelled.name,
+        };
+        self.forward(request, Action::LabelQuery(kind), None, Some(&created))
+    }
+
+    /// Reads the whole body of a request that is to be rewritten, or `None` when the client goes
+    /// before its end.
+    fn read_body(&mut self, request: &mut Request) -> Result<Option<Vec<u8>>, Refusal> {
+        let too_large = || {
+            let what = format!(
+                "the request body is larger than {MAX_REWRITTEN_BODY_BYTES} bytes, so it cannot be labelled"
+            );
+            Refusal::new(413, what)
+        };
+        let length = match request.framing {
+            RequestFraming::None => Some(0),
+            RequestFraming::Length(length) => {
+                let length = usize::try_from(length).unwrap_or(usize::MAX);
+                Some(length)
+                    .filter(|&n| n <= MAX_REWRITTEN_BODY_BYTES)
+                    .ok_or_else(too_large)?
+                    .into()
+            }
+            RequestFraming::Chunked => None,
+        };
+        let mut chunked = Chunked::default();
+        let mut body = Vec::new();
+        let deadline = Instant::now() + REWRITTEN_BODY_LIMIT;
+        loop {
+            match length {
+                Some(length) => {
+                    let buffered = self.client.buffered();
+                    let n = buffered.len().min(length - body.len());
+                    body.extend_from_slice(&buffered[..n]);
+                    self.client.consume(n);
+                }
+                None => exchange::read_chunked(&mut chunked, &mut self.client, &mut body)?,
+            }
+            if body.len() > MAX_REWRITTEN_BODY_BYTES {
+                return Err(too_large());
+            }
+            if length.map_or(chunked.is_done(), |length| body.len() == length) {
+                request.is_unread = false;
+                return Ok(Some(body));
+            }
+            if std::mem::take(&mut request.expects_continue)
+                && (&**self.client.socket())
+                    .write_all(reply::CONTINUE)
+                    .is_err()
+            {
+                return Ok(None);
+            }
+            match self.client.fill_until(deadline) {
+                Ok(1..) => (),
+                Err(err) if err.kind() == io::ErrorKind::TimedOut => {
+                    let what =
+                        format!("the request body took longer than {REWRITTEN_BODY_LIMIT:?}");
+                    return Err(Refusal::new(408, what));
+                }
+                Ok(0) | Err(_) => return Ok(None),
+            }
+        }
+    }
+
+    /// Sends the request with `body`, or with the client's own body, and passes the response on.
+    fn forward(
+        &mut self,
+        request: &mut Request,
+        action: Action,
+        body: Option<Vec<u8>>,
+        created: Option<&Created>,
+    ) -> Result<Then, Refusal> {
+        if action != Action::Hijack {
+            // Where no upgrade can be looked into, none is asked for; daemons ignore it there.
+            keep_http(&mut request.head);
+        }
+        let mut outgoing = Outgoing {
+            bytes: Vec::new(),
+            rest: RequestFraming::None,
+        };
+        match body {
+            Some(body) => {
+                request.head.write(&mut outgoing.bytes);
+                outgoing.bytes.extend_from_slice(&body);
+            }
+            None => {
+                request.head.headers.remove("trailer");
+                request.head.write(&mut outgoing.bytes);
+                if !self.gather_small_body(request, &mut outgoing)? {
+                    return Ok(Then::Close);
+                }
+            }
+        }
+        request.is_unread = outgoing.rest != RequestFraming::None;
+        let exchange = Exchange {
+            method: &request.head.method,
+            can_hijack: action == Action::Hijack,
+            expects_continue: request.expects_continue && request.is_unread,
+        };
+        let number = self.number;
+        let answered = |status| log_answer(number, created, status);
+        self.dial()?;
+        let Some(daemon) = &mut self.daemon else {
+            return Ok(Then::Close);
+        };
+        let end = match exchange::run(&exchange, outgoing, &mut self.client, daemon, answered) {
+            Ok(end) => end,
+            Err(refusal) => {
+                self.daemon = None;
+                return Err(refusal);
+            }
+        };
+        if end == End::Reusable && request.head.is_persistent() {
+            return Ok(Then::NextRequest);
+        }
+        match end {
+            End::Tunnel => {
+                log::debug!("#{number} is a tunnel");
+                tunnel::run(&mut self.client, daemon);
+            }
+            End::Cut => wire::shutdown(self.client.socket(), Shutdown::Both),
+            End::Reusable | End::Closed if request.is_unread => self.linger(),
+            End::Reusable | End::Closed => (),
+        }
+        Ok(Then::Close)
+    }
+
+    /// Puts a small body behind the head in `outgoing`, or notes what is left to pass on; false
+    /// when the client goes before the end of a small one.
+    fn gather_small_body(
+        &mut self,
+        request: &Request,
+        outgoing: &mut Outgoing,
+    ) -> Result<bool, Refusal> {
+        let RequestFraming::Length(length) = request.framing else {
+            outgoing.rest = request.framing;
+            return Ok(true);
+        };
+        if length > SMALL_BODY_BYTES || request.expects_continue {
+            outgoing.rest = request.framing;
+            return Ok(true);
+        }
+        let length = length as usize;
+        while self.client.buffered().len() < length {
+            if !matches!(self.client.fill(), Ok(1..)) {
+                return Ok(false);
+            }
+        }
+        outgoing
+            .bytes
+            .extend_from_slice(&self.client.buffered()[..length]);
+        self.client.consume(length);
+        Ok(true)
+    }
+
+    /// Sees to it that there is a connection to the daemon. One that the daemon has closed
+    /// meanwhile is replaced; nothing is ever sent twice.
+    fn dial(&mut self) -> Result<(), Refusal> {
+        if self
+            .daemon
+            .as_ref()
+            .is_some_and(|daemon| !wire::is_stale(daemon.socket()))
+        {
+            return Ok(());
+        }
+        let path = &self.settings.daemon;
+        let socket = UnixStream::connect(path).map_err(|err| {
+            Refusal::bad_gateway(format!("cannot connect to the daemon at {path:?}: {err}"))
+        })?;
+        self.daemon = Some(Input::new(Arc::new(socket)));
+        Ok(())
+    }
+
+    fn refuse(&mut self, refusal: &Refusal, method: &str, then: Then) -> Then {
+        log::info!("#{} refused: {refusal}", self.number);
+        self.reply(&reply::refusal(refusal, method, then), then)
+    }
+
+    fn reply(&mut self, reply: &[u8], then: Then) -> Then {
+        if (&**self.client.socket()).write_all(reply).is_err() {
+            return Then::Close;
+        }
+        if then == Then::Close {
+            self.linger();
+        }
+        then
+    }
+
+    /// Ends the connection towards the client and lets it finish sending.
+    fn linger(&mut self) {
+        wire::shutdown(self.client.socket(), Shutdown::Write);
+        let deadline = Instant::now() + LINGER_LIMIT;
+        loop {
+            self.client.consume(self.client.buffered().len());
+            if !matches!(self.client.fill_until(deadline), Ok(1..)) {
+                return;
+            }
+        }
+    }
+}
+
+fn log_answer(number: u64, created: Option<&Created>, status: u16) {
+    let Some(Created { kind, name }) = created else {
+        log::debug!("#{number} answered {status}");
+        return;
+    };
+    let name = name
+        .as_ref()
+        .map(|name| format!(" {name:?}"))
+        .unwrap_or_default();
+    match status {
+        200..300 => log::info!("#{number} labelled {kind}{name}"),
+        _ => log::info!("#{number} did not create {kind}{name}: the daemon answered {status}"),
+    }
+}
+
+/// Refuses what has no or several `Host` lines (RFC 9112 section 3.2). What it says is of no
+/// interest: clients send nothing, names or the path of the socket.
+fn check_host(head: &RequestHead) -> Result<(), Refusal> {
+    match (head.headers.all("host").count(), head.minor_version) {
+        (1, _) | (0, 0) => Ok(()),
+        (0, _) => Err(Refusal::bad_request("the Host header is missing")),
+        _ => Err(Refusal::bad_request("Host is given twice")),
+    }
+}
+
+/// Whether the client waits for a word before it sends the body (RFC 9110 section 10.1.1).
+fn expects_continue(head: &RequestHead) -> Result<bool, Refusal> {
+    match head.headers.all("expect").next() {
+        None => Ok(false),
+        Some(value) if value.eq_ignore_ascii_case(b"100-continue") => Ok(head.minor_version > 0),
+        Some(value) => {
+            let value = value.escape_ascii();
+            Err(Refusal::new(
+                417,
+                format!("Expect \"{value}\" is not \"100-continue\""),
+            ))
+        }
+    }
+}
+
+/// Takes an upgrade out of a head.
+fn keep_http(head: &mut RequestHead) {
+    if !head.headers.has("upgrade") && !head.headers.lists("connection", "upgrade") {
+        return;
+    }
+    let is_persistent = head.is_persistent();
+    let keep_alive = head.minor_version == 0 && is_persistent;
+    head.headers.remove("upgrade");
+    head.headers.remove("connection");
+    if !is_persistent {
+        head.headers.push("Connection", "close");
+    } else if keep_alive {
+        head.headers.push("Connection", "keep-alive");
+    }
+}
+
+fn lossy(text: impl AsRef<[u8]>) -> String {
+    String::from_utf8_lossy(text.as_ref()).into_owned()
+}

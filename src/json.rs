@@ -1,0 +1,230 @@
+//! JSON objects as the daemon reads them, edited so that everything else keeps its exact text:
+//! order, digits and escapes of the members that are not ours. Knows how Go's `encoding/json`
+//! finds a struct field; leaves what the members mean to others.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// A JSON object: its members in document order, keys and values as their JSON text.
+#[derive(Debug, Default)]
+pub(crate) struct Object<'a> {
+    members: Vec<(&'a str, Cow<'a, str>)>,
+}
+
+impl<'a> Object<'a> {
+    /// Parses an object, or `null` or nothing but white space as `None`.
+    ///
+    /// # Errors
+    /// When the text is no JSON, has more than one value, or is neither an object nor `null`.
+    pub(crate) fn parse(text: &'a [u8]) -> Result<Option<Object<'a>>, String> {
+        if text.iter().all(u8::is_ascii_whitespace) {
+            return Ok(None);
+        }
+        serde_json::from_slice(text).map_err(|err| match err.classify() {
+            serde_json::error::Category::Data => "not a JSON object".to_owned(),
+            _ => format!("not valid JSON: {err}"),
+        })
+    }
+
+    /// The values of all members that Go would decode into the struct field `name`, in document
+    /// order; see [`names_field`].
+    pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.members
+            .iter()
+            .filter(move |(key, _)| names_field(key, name))
+            .map(|(_, value)| &**value)
+    }
+
+    /// Removes all members that [`values`](Self::values) gives for `name`.
+    pub(crate) fn remove(&mut self, name: &str) {
+        self.members.retain(|(key, _)| !names_field(key, name));
+    }
+
+    /// Appends a member; `key` is the JSON text of a string, `value` that of any value.
+    pub(crate) fn push(&mut self, key: &'a str, value: String) {
+        self.members.push((key, Cow::Owned(value)));
+    }
+}
+
+impl fmt::Display for Object<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("{")?;
+        for (i, (key, value)) in self.members.iter().enumerate() {
+            let comma = if i == 0 { "" } else { "," };
+            write!(f, "{comma}{key}:{value}")?;
+        }
+        f.write_str("}")
+    }
+}
+
+/// `null` is `None` to [`Option`], so this sees objects only.
+impl<'a> Deserialize<'a> for Object<'a> {
+    fn deserialize<D: Deserializer<'a>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'a> Visitor<'a> for Members {
+            type Value = Object<'a>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Object<'a>, A::Error> {
+                let mut members = Vec::new();
+                while let Some((key, value)) = map.next_entry::<&RawValue, &RawValue>()? {
+                    members.push((key.get(), Cow::Borrowed(value.get())));
+                }
+                Ok(Object { members })
+            }
+        }
+        deserializer.deserialize_map(Members)
+    }
+}
+
+/// The JSON text of a string.
+pub(crate) fn string(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// Whether Go's `encoding/json` takes the key (its JSON text, quotes and all) for the struct
+/// field `name`: the same but for case, where U+017F folds to `s` and U+212A to `k`
+/// (`foldName` in encoding/json).
+fn names_field(key: &str, name: &str) -> bool {
+    // Go reads a lone surrogate as U+FFFD, which no field name folds to.
+    let Ok(key) = serde_json::from_str::<Cow<'_, str>>(key) else {
+        return false;
+    };
+    key.chars().map(fold).eq(name.chars().map(fold))
+}
+
+fn fold(c: char) -> char {
+    match c {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        _ => c.to_ascii_lowercase(),
+    }
+}
+
+/// Reads values as Go decodes them one after the other into one `map[string]string`: members
+/// merge, the later wins, `null` empties the map and a `null` member is an empty string.
+///
+/// # Errors
+/// When a value is neither `null` nor an object of strings; the error says what it is, to be put
+/// behind the name of the field.
+pub(crate) fn string_map<'v>(
+    values: impl Iterator<Item = &'v str>,
+) -> Result<Vec<(String, String)>, &'static str> {
+    let mut map: Vec<(String, String)> = Vec::new();
+    for value in values {
+        let object: Option<Object<'_>> =
+            serde_json::from_str(value).map_err(|_| "must be an object of strings")?;
+        let Some(object) = object else {
+            map.clear();
+            continue;
+        };
+        for (key, value) in &object.members {
+            let key: String =
+                serde_json::from_str(key).map_err(|_| "has a key that is not valid Unicode")?;
+            let value: Option<String> =
+                serde_json::from_str(value).map_err(|_| "must be an object of strings")?;
+            let value = value.unwrap_or_default();
+            match map.iter_mut().find(|(known, _)| *known == key) {
+                Some(known) => known.1 = value,
+                None => map.push((key, value)),
+            }
+        }
+    }
+    Ok(map)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_edited_keeps_its_text() {
+        let text = r#"{ "z":1.0e+2 ,"Labels":{},"a" : 12345678901234567890123, "\u0061":[ {"x" : null} ],"b":"\ud800"}"#;
+        let mut object = Object::parse(text.as_bytes()).unwrap().unwrap();
+        object.remove("Labels");
+        object.push("\"Labels\"", "{}".to_owned());
+        assert_eq!(
+            object.to_string(),
+            r#"{"z":1.0e+2,"a":12345678901234567890123,"\u0061":[ {"x" : null} ],"b":"\ud800","Labels":{}}"#
+        );
+    }
+
+    #[test]
+    fn a_field_is_found_as_go_finds_it() {
+        for key in [
+            "Labels",
+            "labels",
+            "LABELS",
+            "Label\u{17f}",
+            "\\u004cabels",
+            "LABEL\\u017f",
+        ] {
+            assert!(names_field(&format!("\"{key}\""), "Labels"), "{key}");
+        }
+        assert!(names_field(
+            "\"networ\u{212a}ingconfig\"",
+            "NetworkingConfig"
+        ));
+        for key in ["Label", "Labels ", "La-bels", "Lab\u{e9}ls", "\\ud800"] {
+            assert!(!names_field(&format!("\"{key}\""), "Labels"), "{key}");
+        }
+    }
+
+    #[test]
+    fn only_one_object_or_null_is_taken() {
+        assert!(Object::parse(b"null").unwrap().is_none());
+        assert!(Object::parse(b" \r\n").unwrap().is_none());
+        for (text, expected) in [
+            (&b"[]"[..], "not a JSON object"),
+            (b"\"x\"", "not a JSON object"),
+            (b"{} {}", "not valid JSON"),
+            (b"{}}", "not valid JSON"),
+            (b"\xef\xbb\xbf{}", "not valid JSON"),
+            (b"{\"a\":\"\xff\"}", "not valid JSON"),
+            (b"{\"a\":\"\x01\"}", "not valid JSON"),
+            (b"{\"a\":1,}", "not valid JSON"),
+            (b"{\"a\"", "not valid JSON"),
+        ] {
+            let err = Object::parse(text).unwrap_err();
+            assert!(err.starts_with(expected), "{}: {err}", text.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn deep_nesting_is_carried_along() {
+        let deep = format!("{{\"x\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+        assert_eq!(
+            Object::parse(deep.as_bytes()).unwrap().unwrap().to_string(),
+            deep
+        );
+    }
+
+    #[test]
+    fn maps_merge_in_document_order() {
+        let map = |values: &[&str]| string_map(values.iter().copied());
+        let pairs = |list: &[(&str, &str)]| {
+            Ok(list
+                .iter()
+                .map(|(k, v)| (k.to_string(), v.to_string()))
+                .collect::<Vec<_>>())
+        };
+        assert_eq!(
+            map(&[r#"{"a":"1","b":null}"#, r#"{"a":"2"}"#]),
+            pairs(&[("a", "2"), ("b", "")])
+        );
+        assert_eq!(
+            map(&[r#"{"a":"1"}"#, "null", r#"{"c":"3"}"#]),
+            pairs(&[("c", "3")])
+        );
+        assert_eq!(map(&[]), pairs(&[]));
+        assert_eq!(map(&[r#"{"a":1}"#]), Err("must be an object of strings"));
+        assert_eq!(map(&["[]"]), Err("must be an object of strings"));
+        assert_eq!(map(&["\"x\""]), Err("must be an object of strings"));
+    }
+}

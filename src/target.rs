@@ -1,0 +1,243 @@
+//! A request target as the daemon's router reads it: which path it asks for, whatever way it is
+//! written. Leaves what the path means to [`crate::endpoint`].
+//!
+//! The daemon is Go's `net/http` with gorilla/mux: it takes the path out of an absolute target,
+//! decodes all of it (`%2F` too), and redirects what `path.Clean` would change.
+
+use crate::error::Refusal;
+
+/// A request target, taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// The path as it was sent, without scheme and authority.
+    pub(crate) raw_path: String,
+    /// The path with its percent-encoding undone, as routes are matched.
+    pub(crate) path: Vec<u8>,
+    /// What follows the first `?`, as it was sent.
+    pub(crate) query: Option<String>,
+}
+
+impl Target {
+    /// Takes a target in origin form or absolute form apart (RFC 9112 section 3.2).
+    ///
+    /// # Errors
+    /// When it has another form, or a `%` without two hexadecimal digits in its path.
+    pub(crate) fn parse(target: &str) -> Result<Target, Refusal> {
+        let (before_query, query) = match target.split_once('?') {
+            Some((path, query)) => (path, Some(query.to_owned())),
+            None => (target, None),
+        };
+        let raw_path = match before_query.starts_with('/') {
+            true => before_query,
+            false => path_of_absolute(before_query).ok_or_else(|| {
+                Refusal::bad_request(format!(
+                    "request target {target:?} is neither a path nor an absolute URL"
+                ))
+            })?,
+        };
+        let path = decode(raw_path.as_bytes(), Plus::Literal).ok_or_else(|| {
+            Refusal::bad_request(format!("invalid percent-encoding in path {raw_path:?}"))
+        })?;
+        Ok(Target {
+            raw_path: raw_path.to_owned(),
+            path,
+            query,
+        })
+    }
+
+    /// Where the daemon would redirect the client to, when the path is not clean: such a request
+    /// is never handled (`cleanPath` in gorilla/mux).
+    pub(crate) fn redirect(&self) -> Option<String> {
+        let clean = clean(&self.path);
+        if clean == self.path {
+            return None;
+        }
+        Some(with_query(
+            encode(&clean, is_path_char),
+            self.query.as_deref(),
+        ))
+    }
+
+    /// The target in origin form with its path as it was sent.
+    pub(crate) fn origin_form(&self) -> String {
+        with_query(self.raw_path.clone(), self.query.as_deref())
+    }
+}
+
+/// A path with a query behind it.
+pub(crate) fn with_query(mut path: String, query: Option<&str>) -> String {
+    if let Some(query) = query {
+        path.push('?');
+        path.push_str(query);
+    }
+    path
+}
+
+/// The path of `scheme:/path` or `scheme://authority/path`; Go asks no more of the scheme than
+/// its grammar, and nothing that matters here of the authority.
+fn path_of_absolute(target: &str) -> Option<&str> {
+    let (scheme, rest) = target.split_once(':')?;
+    let mut chars = scheme.chars();
+    let is_scheme = chars.next().is_some_and(|c| c.is_ascii_alphabetic())
+        && chars.all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
+    if !is_scheme || !rest.starts_with('/') {
+        return None;
+    }
+    match rest.strip_prefix("//") {
+        Some(rest) => Some(rest.find('/').map_or("", |i| &rest[i..])),
+        None => Some(rest),
+    }
+}
+
+/// What `+` stands for: itself in a path, a space in a query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Plus {
+    Literal,
+    Space,
+}
+
+/// Undoes percent-encoding; `None` where a `%` has no two hexadecimal digits (`net/url.unescape`).
+pub(crate) fn decode(text: &[u8], plus: Plus) -> Option<Vec<u8>> {
+    let hex = |byte: Option<&u8>| byte.and_then(|&b| char::from(b).to_digit(16));
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut i = 0;
+    while i < text.len() {
+        match text[i] {
+            b'%' => {
+                let (high, low) = (hex(text.get(i + 1))?, hex(text.get(i + 2))?);
+                decoded.push((high << 4 | low) as u8);
+                i += 2;
+            }
+            b'+' if plus == Plus::Space => decoded.push(b' '),
+            byte => decoded.push(byte),
+        }
+        i += 1;
+    }
+    Some(decoded)
+}
+
+/// Percent-encodes all but the bytes that `keep` names.
+pub(crate) fn encode(bytes: &[u8], keep: impl Fn(u8) -> bool) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for &byte in bytes {
+        if keep(byte) {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    text
+}
+
+/// Whether Go leaves the byte as it is in a path (`net/url.shouldEscape`, `encodePath`).
+fn is_path_char(byte: u8) -> bool {
+    is_unreserved(byte)
+        || matches!(
+            byte,
+            b'$' | b'&' | b'+' | b',' | b'/' | b':' | b';' | b'=' | b'@'
+        )
+}
+
+/// Whether the byte needs no encoding anywhere (RFC 3986 section 2.3).
+pub(crate) fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+/// The shortest form of a path: no empty, `.` or `..` elements, one trailing slash kept.
+fn clean(path: &[u8]) -> Vec<u8> {
+    let mut elements: Vec<&[u8]> = Vec::new();
+    for element in path.split(|&b| b == b'/') {
+        match element {
+            b"" | b"." => (),
+            b".." => {
+                elements.pop();
+            }
+            _ => elements.push(element),
+        }
+    }
+    let mut clean = Vec::with_capacity(path.len());
+    for element in &elements {
+        clean.push(b'/');
+        clean.extend_from_slice(element);
+    }
+    if clean.is_empty() || path.ends_with(b"/") {
+        clean.push(b'/');
+    }
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_spelling_of_a_path_is_read_as_the_daemon_reads_it() {
+        for target in [
+            "/containers/create",
+            "/%63ontainers/create",
+            "/containers%2Fcreate",
+            "/containers%2fcreate?name=x",
+            "http://docker/containers/create",
+            "HTTP://user@[::1]:80/containers/create",
+            "x:/containers/create",
+            "x:///containers/create",
+        ] {
+            let parsed = Target::parse(target).unwrap();
+            assert_eq!(parsed.path, b"/containers/create", "{target}");
+            assert_eq!(parsed.redirect(), None, "{target}");
+        }
+        let target = Target::parse("http://h/a%2Fb?x=%zz?y#z").unwrap();
+        assert_eq!(target.origin_form(), "/a%2Fb?x=%zz?y#z");
+    }
+
+    #[test]
+    fn what_the_daemon_cannot_read_is_refused() {
+        for target in [
+            "",
+            "*",
+            "containers/create",
+            "%2Fcontainers/create",
+            "/%zz",
+            "/%2",
+            "http:x",
+            "1x:/a",
+            ":/a",
+        ] {
+            assert_eq!(
+                Target::parse(target).map_err(|refusal| refusal.status),
+                Err(400),
+                "{target:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_unclean_path_is_redirected() {
+        for (target, location) in [
+            ("//containers/create", "/containers/create"),
+            (
+                "/v1.45//containers/create?a=b",
+                "/v1.45/containers/create?a=b",
+            ),
+            ("/./containers/create", "/containers/create"),
+            ("/x/../containers/create", "/containers/create"),
+            ("/../../x", "/x"),
+            ("/%2Fcontainers/create", "/containers/create"),
+            ("/%2e/containers", "/containers"),
+            ("/containers/create/.", "/containers/create"),
+            ("/a//", "/a/"),
+            ("/a//%3F%20é", "/a/%3F%20%C3%A9"),
+            ("http://docker", "/"),
+            ("http://docker//x", "/x"),
+        ] {
+            assert_eq!(
+                Target::parse(target).unwrap().redirect().as_deref(),
+                Some(location),
+                "{target}"
+            );
+        }
+        for target in ["/", "/a/", "/a/b", "/a%2Fb", "/..a/b..", "/a/%3F"] {
+            assert_eq!(Target::parse(target).unwrap().redirect(), None, "{target}");
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! Bytes in and out of the two sockets of a connection: buffered reading, waiting for one socket
+//! while the other is watched, and writing that notices when nobody waits for the bytes any more.
+//! Knows no HTTP.
+
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, recv, send};
+
+/// The buffer of a connection at rest, in bytes: thousands of them are idle on a busy host.
+const SMALL_BUFFER_BYTES: usize = 4 * 1024;
+
+/// The buffer of a connection that streams, in bytes. More makes nothing faster: a UNIX socket
+/// holds about three of these.
+const LARGE_BUFFER_BYTES: usize = 64 * 1024;
+
+/// How long bytes of a client that is gone wait for a daemon that takes none of them.
+const UNDELIVERED_LIMIT: Duration = Duration::from_secs(10);
+
+/// What comes from a socket, with a buffer that holds what was read but not yet used.
+#[derive(Debug)]
+pub(crate) struct Input {
+    socket: Arc<UnixStream>,
+    buf: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// Whether the last read filled the buffer, so that more is likely to be there.
+    was_filled: bool,
+}
+
+impl Input {
+    pub(crate) fn new(socket: Arc<UnixStream>) -> Input {
+        Input {
+            socket,
+            buf: vec![0; SMALL_BUFFER_BYTES],
+            start: 0,
+            end: 0,
+            was_filled: false,
+        }
+    }
+
+    /// The socket that is read.
+    pub(crate) fn socket(&self) -> &Arc<UnixStream> {
+        &self.socket
+    }
+
+    /// What was read but not yet used.
+    pub(crate) fn buffered(&self) -> &[u8] {
+        &self.buf[self.start..self.end]
+    }
+
+    /// Marks the first `n` buffered bytes as used.
+    pub(crate) fn consume(&mut self, n: usize) {
+        debug_assert!(n <= self.buffered().len(), "only what was read can be used");
+        self.start += n;
+    }
+
+    /// Gives back a buffer that streaming has made large, when nothing is in it.
+    pub(crate) fn shrink(&mut self) {
+        if self.start == self.end && self.buf.len() > SMALL_BUFFER_BYTES {
+            *self = Input::new(Arc::clone(&self.socket));
+        }
+    }
+
+    /// Reads once, behind what is buffered, and waits for bytes if there are none. 0 is the end.
+    /// The buffer grows as long as nothing is used: a caller that gathers sets its own limit.
+    pub(crate) fn fill(&mut self) -> io::Result<usize> {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+            if self.was_filled && self.buf.len() < LARGE_BUFFER_BYTES {
+                self.buf.resize(LARGE_BUFFER_BYTES, 0);
+            }
+        }
+        if self.end == self.buf.len() {
+            if self.start > 0 {
+                self.buf.copy_within(self.start..self.end, 0);
+                (self.start, self.end) = (0, self.end - self.start);
+            } else {
+                self.buf.resize(self.buf.len() * 2, 0);
+            }
+        }
+        let free = &mut self.buf[self.end..];
+        let n = uninterrupted(|| recv(self.socket.as_raw_fd(), free, MsgFlags::empty()))?;
+        self.was_filled = n == free.len();
+        self.end += n;
+        Ok(n)
+    }
+
+    /// Like [`fill`](Self::fill), but not after `deadline`.
+    ///
+    /// # Errors
+    /// `TimedOut` when the deadline has passed.
+    pub(crate) fn fill_until(&mut self, deadline: Instant) -> io::Result<usize> {
+        let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+        match wait(
+            &mut fds,
+            Some(deadline.saturating_duration_since(Instant::now())),
+        )? {
+            0 => Err(io::ErrorKind::TimedOut.into()),
+            _ => self.fill(),
+        }
+    }
+
+    /// Like [`fill`](Self::fill), but gives up when the other side of `peer` is gone.
+    ///
+    /// # Errors
+    /// `BrokenPipe` when it is gone before there are bytes.
+    pub(crate) fn fill_unless_gone(&mut self, peer: &UnixStream) -> io::Result<usize> {
+        let mut fds = [
+            PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
+            PollFd::new(peer.as_fd(), PollFlags::empty()),
+        ];
+        wait(&mut fds, None)?;
+        match happened(&fds[0]) {
+            true => self.fill(),
+            false => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+}
+
+/// What a watched socket has to tell while another one is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sign {
+    /// The socket that is waited for can be read.
+    Ready,
+    /// The peer has sent more, and it waits in the socket.
+    MoreBytes,
+    /// The peer will send no more, but still reads.
+    HalfClosed,
+    /// The peer has closed, or is no more.
+    Gone,
+}
+
+/// What to look for on a watched socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Watch {
+    /// Anything.
+    All,
+    /// Only that it is gone.
+    Gone,
+    /// Nothing.
+    Off,
+}
+
+/// Waits until `socket` can be read or there is a sign of `watched`; readable comes first.
+pub(crate) fn readable_or_sign(
+    socket: &UnixStream,
+    watched: &UnixStream,
+    watch: Watch,
+) -> io::Result<Sign> {
+    let flags = match watch {
+        Watch::All => PollFlags::POLLIN,
+        Watch::Gone | Watch::Off => PollFlags::empty(),
+    };
+    let mut fds = [
+        PollFd::new(socket.as_fd(), PollFlags::POLLIN),
+        PollFd::new(watched.as_fd(), flags),
+    ];
+    let watched_fds = if watch == Watch::Off { 1 } else { 2 };
+    wait(&mut fds[..watched_fds], None)?;
+    if happened(&fds[0]) {
+        return Ok(Sign::Ready);
+    }
+    if is_gone(&fds[1]) {
+        return Ok(Sign::Gone);
+    }
+    let peeked = recv(
+        watched.as_raw_fd(),
+        &mut [0],
+        MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT,
+    );
+    Ok(if peeked == Ok(0) {
+        Sign::HalfClosed
+    } else {
+        Sign::MoreBytes
+    })
+}
+
+/// Whether the other side of the socket has closed both directions, or sent what nobody asked
+/// for: an idle connection to the daemon that says so is of no use any more.
+pub(crate) fn is_stale(socket: &UnixStream) -> bool {
+    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+    wait(&mut fds, Some(Duration::ZERO)).is_err() || happened(&fds[0])
+}
+
+/// Whether the other side has closed both directions.
+pub(crate) fn is_closed(socket: &UnixStream) -> bool {
+    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::empty())];
+    wait(&mut fds, Some(Duration::ZERO)).is_err() || happened(&fds[0])
+}
+
+/// Waits until the other side has closed both directions, or this side has.
+pub(crate) fn wait_until_closed(socket: &UnixStream) -> io::Result<()> {
+    wait(&mut [PollFd::new(socket.as_fd(), PollFlags::empty())], None).map(|_| ())
+}
+
+/// Writes all bytes to `socket`, waiting while it takes none.
+///
+/// # Errors
+/// `BrokenPipe` when the other side is gone, or when `source`, where the bytes came from, is
+/// gone and nothing has been taken for [`UNDELIVERED_LIMIT`].
+pub(crate) fn write_all(
+    socket: &UnixStream,
+    mut bytes: &[u8],
+    source: &UnixStream,
+) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        match uninterrupted(|| send(socket.as_raw_fd(), bytes, flags)) {
+            Ok(n) => bytes = &bytes[n..],
+            Err(err) if err.kind() == io::ErrorKind::WouldBlock => wait_to_write(socket, source)?,
+            Err(err) => return Err(err),
+        }
+    }
+    Ok(())
+}
+
+fn wait_to_write(socket: &UnixStream, source: &UnixStream) -> io::Result<()> {
+    let mut fds = [
+        PollFd::new(socket.as_fd(), PollFlags::POLLOUT),
+        PollFd::new(source.as_fd(), PollFlags::empty()),
+    ];
+    wait(&mut fds, None)?;
+    if !happened(&fds[0]) && wait(&mut fds[..1], Some(UNDELIVERED_LIMIT))? == 0 {
+        return Err(io::ErrorKind::BrokenPipe.into());
+    }
+    Ok(())
+}
+
+/// Closes directions of a socket; one that is closed already is as well.
+pub(crate) fn shutdown(socket: &UnixStream, how: Shutdown) {
+    let _ = socket.shutdown(how);
+}
+
+fn happened(fd: &PollFd<'_>) -> bool {
+    // `None` stands for flags that nix does not know: something happened.
+    fd.revents().is_none_or(|flags| !flags.is_empty())
+}
+
+fn is_gone(fd: &PollFd<'_>) -> bool {
+    fd.revents()
+        .is_none_or(|flags| flags.intersects(PollFlags::POLLHUP | PollFlags::POLLERR))
+}
+
+/// Polls until something happens or the time is over; how many sockets have something to tell.
+fn wait(fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> io::Result<i32> {
+    let timeout = match timeout {
+        None => PollTimeout::NONE,
+        Some(timeout) => PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX),
+    };
+    uninterrupted(|| poll(fds, timeout))
+}
+
+fn uninterrupted<T>(mut call: impl FnMut() -> nix::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(Errno::EINTR) => (),
+            result => return result.map_err(io::Error::from),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use super::*;
+
+    fn pair() -> (UnixStream, Arc<UnixStream>) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        (theirs, Arc::new(ours))
+    }
+
+    #[test]
+    fn a_read_keeps_what_is_not_used_and_grows_for_it() {
+        let (mut peer, socket) = pair();
+        let mut input = Input::new(socket);
+        let bytes: Vec<u8> = (0..20_000_u32).map(|i| i as u8).collect();
+        peer.write_all(&bytes).unwrap();
+        drop(peer);
+        while input.fill().unwrap() > 0 {}
+        assert_eq!(input.buffered(), bytes);
+        input.consume(19_999);
+        assert_eq!(input.buffered(), &bytes[19_999..]);
+        input.consume(1);
+        input.shrink();
+        assert_eq!(input.buf.len(), SMALL_BUFFER_BYTES);
+    }
+
+    #[test]
+    fn a_deadline_ends_a_wait() {
+        let (_peer, socket) = pair();
+        let err = Input::new(socket).fill_until(Instant::now()).unwrap_err();
+        assert_eq!(err.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn the_signs_of_a_peer_are_told_apart() {
+        let (_daemon, daemon_socket) = pair();
+        let (mut client, socket) = pair();
+        let sign = |watch| readable_or_sign(&daemon_socket, &socket, watch).unwrap();
+        client.write_all(b"x").unwrap();
+        assert_eq!(sign(Watch::All), Sign::MoreBytes);
+        (&*socket).read_exact(&mut [0]).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(sign(Watch::All), Sign::HalfClosed);
+        assert!(!is_closed(&socket));
+        drop(client);
+        assert_eq!(sign(Watch::All), Sign::Gone);
+        assert_eq!(sign(Watch::Gone), Sign::Gone);
+        assert!(is_closed(&socket));
+        wait_until_closed(&socket).unwrap();
+    }
+
+    #[test]
+    fn a_socket_that_can_be_read_comes_before_a_sign() {
+        let (mut daemon, daemon_socket) = pair();
+        let (client, socket) = pair();
+        assert!(!is_stale(&daemon_socket));
+        daemon.write_all(b"x").unwrap();
+        drop(client);
+        assert_eq!(
+            readable_or_sign(&daemon_socket, &socket, Watch::All).unwrap(),
+            Sign::Ready
+        );
+        assert!(is_stale(&daemon_socket));
+    }
+
+    #[test]
+    fn a_write_waits_for_a_slow_reader() {
+        let (mut daemon, daemon_socket) = pair();
+        let (_client, socket) = pair();
+        let bytes = vec![7; 4 * 1024 * 1024];
+        let reader = std::thread::spawn(move || {
+            let mut all = Vec::new();
+            daemon.read_to_end(&mut all).unwrap();
+            all
+        });
+        write_all(&daemon_socket, &bytes, &socket).unwrap();
+        shutdown(&daemon_socket, Shutdown::Write);
+        assert!(reader.join().unwrap() == bytes);
+    }
+}
