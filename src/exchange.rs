@@ -70,6 +70,7 @@ pub(crate) fn run(
         daemon,
         uploading: &uploading,
         watch: Watch::All,
+        awaits_continue: exchange.expects_continue,
     };
     if outgoing.rest == RequestFraming::None {
         // Where this fails the daemon may still have an answer, so it is the response that decides.
@@ -105,7 +106,7 @@ pub(crate) fn run(
         let end = response.pass_on(answered);
         match &end {
             // The client takes the answer for a no and will not send the body.
-            Ok(End::Reusable | End::Closed) if response.exchange.expects_continue => {
+            Ok(End::Reusable | End::Closed) if response.awaits_continue => {
                 wire::shutdown(client_socket, Shutdown::Read);
             }
             Ok(End::Reusable | End::Tunnel) => (),
@@ -200,6 +201,8 @@ struct Response<'a> {
     /// Whether another thread still reads the request from the client, and so watches it.
     uploading: &'a AtomicBool,
     watch: Watch,
+    /// Whether the client still waits for `100 Continue`.
+    awaits_continue: bool,
 }
 
 impl Response<'_> {
@@ -217,6 +220,7 @@ impl Response<'_> {
                     ));
                 }
                 100..200 => {
+                    self.awaits_continue &= head.status != 100;
                     if self.write(len).is_err() {
                         return Ok(self.client_gone());
                     }
