@@ -64,12 +64,19 @@ pub(crate) fn run(
     let client_socket = &*client.socket().clone();
     let daemon_socket = &*daemon.socket().clone();
     let uploading = AtomicBool::new(false);
+    // A half-close is the client's word on this exchange only if nothing else of it is on its way
+    // to us: another request, or bytes for the tunnel to be.
+    let is_last = outgoing.rest == RequestFraming::None && client.buffered().is_empty();
+    let watch = match is_last && !exchange.can_hijack {
+        true => Watch::All,
+        false => Watch::Gone,
+    };
     let mut response = Response {
         exchange,
         client: client_socket,
         daemon,
         uploading: &uploading,
-        watch: Watch::All,
+        watch,
         awaits_continue: exchange.expects_continue,
     };
     if outgoing.rest == RequestFraming::None {
@@ -308,14 +315,8 @@ impl Response<'_> {
     /// Reads from the daemon; meanwhile a client that half-closes or goes is made known to it.
     fn fill(&mut self) -> io::Result<usize> {
         loop {
-            let uploading = self.uploading.load(Ordering::SeqCst);
-            let watch = match self.watch {
-                // Until it is known who reads the client's bytes, they are left alone.
-                Watch::All if uploading || self.exchange.can_hijack => Watch::Gone,
-                watch => watch,
-            };
             let daemon = &**self.daemon.socket();
-            match wire::readable_or_sign(daemon, self.client, watch)? {
+            match wire::readable_or_sign(daemon, self.client, self.watch)? {
                 Sign::Ready => return self.daemon.fill(),
                 Sign::MoreBytes => self.watch = Watch::Gone,
                 Sign::HalfClosed => {

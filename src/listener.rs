@@ -11,6 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::stat::{Mode, umask};
+use nix::unistd::geteuid;
 
 use crate::connection::{self, Settings};
 use crate::error::{Error, Refusal};
@@ -136,25 +137,28 @@ fn spawn(client: UnixStream, number: u64, settings: Arc<Settings>) {
 
 /// Removes a socket on which nobody listens; leaves all else alone and says what it is.
 fn remove_stale(path: &Path) -> Result<(), String> {
-    match fs::symlink_metadata(path) {
+    let found = match fs::symlink_metadata(path) {
         Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(err) => return Err(err.to_string()),
-        Ok(found) if !found.file_type().is_socket() => {
-            return Err(
-                "something that is no socket is there; remove it or give another path".to_owned(),
-            );
-        }
-        Ok(_) => (),
+        Ok(found) => found,
+    };
+    if !found.file_type().is_socket() {
+        let what = "something that is no socket is there; remove it or give another path";
+        return Err(what.to_owned());
     }
     match UnixStream::connect(path) {
-        Ok(_) => Err("another process listens there".to_owned()),
-        Err(err) if err.kind() == io::ErrorKind::ConnectionRefused => {
-            log::info!("replacing the stale socket {path:?}");
-            fs::remove_file(path)
-                .map_err(|err| format!("the stale socket there cannot be removed: {err}"))
-        }
-        Err(err) => Err(format!("the socket there cannot be tried: {err}")),
+        Ok(_) => return Err("another process listens there".to_owned()),
+        Err(err) if err.kind() == io::ErrorKind::ConnectionRefused => (),
+        // Left by a proxy that died in `bind` before anyone could connect: a proxy that is still
+        // there holds the lock.
+        Err(err)
+            if err.kind() == io::ErrorKind::PermissionDenied
+                && found.mode() & 0o777 == 0
+                && found.uid() == geteuid().as_raw() => {}
+        Err(err) => return Err(format!("the socket there cannot be tried: {err}")),
     }
+    log::info!("replacing the stale socket {path:?}");
+    fs::remove_file(path).map_err(|err| format!("the stale socket there cannot be removed: {err}"))
 }
 
 fn identity(path: &Path) -> io::Result<(u64, u64)> {

@@ -31,7 +31,7 @@ impl Target {
             true => before_query,
             false => path_of_absolute(before_query).ok_or_else(|| {
                 Refusal::bad_request(format!(
-                    "request target {target:?} is neither a path nor an absolute URL"
+                    "request target {before_query:?} is neither a path nor an absolute URL"
                 ))
             })?,
         };

@@ -68,7 +68,11 @@ impl Proxy {
         let dir = TempDir::new();
         let socket = dir.join("proxy.sock");
         let mut command = proxy_command();
-        command.arg("--daemon").arg(daemon).args(args).env("RUST_LOG", "debug");
+        command
+            .arg("--daemon")
+            .arg(daemon)
+            .args(args)
+            .env("RUST_LOG", "debug");
         let mut proxy = Proxy::start_at(&socket, command);
         proxy._dir = Some(dir);
         proxy
@@ -96,7 +100,12 @@ impl Proxy {
                 sink.lock().expect("no panic while locked").push_str(&text);
             }
         });
-        let mut proxy = Proxy { child, socket: socket.to_owned(), log, _dir: None };
+        let mut proxy = Proxy {
+            child,
+            socket: socket.to_owned(),
+            log,
+            _dir: None,
+        };
         wait_until("the proxy listens", || {
             let end = proxy.child.try_wait().expect("a child can be waited for");
             assert!(end.is_none(), "the proxy ended: {}", proxy.log());
@@ -140,7 +149,9 @@ impl Proxy {
     /// A connection to it.
     pub fn connect(&self) -> UnixStream {
         let stream = UnixStream::connect(&self.socket).expect("the proxy accepts");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes a time limit");
+        stream
+            .set_read_timeout(Some(PATIENCE))
+            .expect("a socket takes a time limit");
         stream
     }
 
@@ -150,7 +161,9 @@ impl Proxy {
         let mut stream = self.connect();
         stream.write_all(request).expect("the proxy reads");
         let mut response = Vec::new();
-        stream.read_to_end(&mut response).expect("the proxy answers and closes");
+        stream
+            .read_to_end(&mut response)
+            .expect("the proxy answers and closes");
         response
     }
 }
@@ -160,7 +173,10 @@ impl Drop for Proxy {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {
-            eprintln!("--- log of the proxy\n{}---", self.log());
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            let last = &lines[lines.len().saturating_sub(30)..];
+            eprintln!("--- end of the proxy's log\n{}\n---", last.join("\n"));
         }
     }
 }

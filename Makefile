@@ -1,0 +1,68 @@
+# docker-label-proxy
+#
+#   make           builds the program for release
+#   make test      unit, integration and end-to-end tests, the latter with a private Docker engine
+#                  (DOCKER_LABEL_PROXY_TEST_ENGINE=unix:///path/of.sock: with that engine instead)
+#   make check     formatting, lints and documentation, with warnings as errors
+#   make static    a static binary, for any Linux on x86-64
+#   make demo      shows with a private Docker engine what the program does
+#   make install   the program, its manual page and its systemd unit (DESTDIR, PREFIX)
+#   make clean     removes what was built
+#   make help      this text
+#
+# test and demo install docker.io, iptables and busybox-static with apt-get if they are missing and
+# they may. Variables: CARGO, CARGOFLAGS, PREFIX, DESTDIR and the directories below.
+
+CARGO ?= cargo
+CARGOFLAGS ?= --locked
+INSTALL ?= install
+PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+MANDIR ?= $(PREFIX)/share/man
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+CARGO_TARGET_DIR ?= target
+export CARGO_TARGET_DIR
+
+name := docker-label-proxy
+binary := $(CARGO_TARGET_DIR)/release/$(name)
+
+.PHONY: build test check static demo install clean help
+
+build:
+	$(CARGO) build $(CARGOFLAGS) --release
+
+test:
+ifdef DOCKER_LABEL_PROXY_TEST_ENGINE
+	$(CARGO) test $(CARGOFLAGS) --no-fail-fast
+else
+	tests/engine.sh install
+	tests/engine.sh run $(CARGO) test $(CARGOFLAGS) --no-fail-fast
+endif
+
+check:
+	$(CARGO) fmt --check
+	$(CARGO) clippy $(CARGOFLAGS) --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(CARGOFLAGS) --no-deps --document-private-items
+
+static:
+	CARGO='$(CARGO)' CARGOFLAGS='$(CARGOFLAGS)' tests/musl.sh
+
+demo:
+	@tests/engine.sh install
+	$(CARGO) build $(CARGOFLAGS)
+	@tests/engine.sh run tests/demo.sh $(CARGO_TARGET_DIR)/debug/$(name)
+
+# Not "build": root, who installs, often has no cargo.
+$(binary):
+	$(MAKE) build
+
+install: $(binary)
+	$(INSTALL) -D -m 755 $(binary) $(DESTDIR)$(BINDIR)/$(name)
+	$(INSTALL) -D -m 644 docs/$(name).8 $(DESTDIR)$(MANDIR)/man8/$(name).8
+	$(INSTALL) -D -m 644 docs/$(name).service $(DESTDIR)$(UNITDIR)/$(name).service
+
+clean:
+	$(CARGO) clean
+
+help:
+	@sed -n '3,/^$$/s/^# \{0,1\}//p' Makefile

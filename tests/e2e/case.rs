@@ -1,0 +1,206 @@
+//! What a case works with: a proxy with two labels, names that are its own, and a look at the
+//! engine behind. All that it creates is removed with it.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde_json::Value;
+
+use crate::engine::{Engine, JOB, Kind, engine, json, json_request};
+use crate::raw_creates::tar;
+use crate::support::{Proxy, TempDir};
+use crate::wire::Wire;
+
+/// The key of the second label.
+pub const NOTE: &str = "e2e.note";
+/// Its value: all that some path on which labels travel could spoil.
+pub const NOTE_VALUE: &str = r#"say "hi" 'there' \ \\n $HOME ${PATH} a=b  c {{.Name}} {{ }} <&> %41+%zz `id` # ünïcödé 日本 🐳"#;
+
+/// Label keys and values.
+pub type LabelMap = BTreeMap<String, String>;
+
+/// One case: its proxy and its names.
+pub struct Case {
+    /// What all names of the case begin with; also the value of its job label.
+    pub job: String,
+    pub proxy: Proxy,
+    pub dir: TempDir,
+    engine: &'static Engine,
+}
+
+impl Case {
+    pub fn new() -> Case {
+        let engine = engine();
+        // Closed by a letter, so that no job begins with another.
+        let job = format!("{}-{}x", engine.run, unique());
+        let labels = [format!("{JOB}={job}"), format!("{NOTE}={NOTE_VALUE}")];
+        let proxy = Proxy::start(
+            &engine.socket,
+            &["--label", &labels[0], "--label", &labels[1]],
+        );
+        Case {
+            job,
+            proxy,
+            dir: TempDir::new(),
+            engine,
+        }
+    }
+
+    /// A name of this case.
+    pub fn name(&self, what: &str) -> String {
+        format!("{}-{what}", self.job)
+    }
+
+    /// A connection to the proxy.
+    pub fn connect(&self) -> Wire {
+        Wire::new(self.proxy.connect())
+    }
+
+    /// The docker command through the proxy.
+    pub fn docker(&self, arguments: &[&str]) -> Command {
+        self.docker_at(self.proxy.socket(), arguments)
+    }
+
+    /// The docker command at the engine itself.
+    pub fn docker_past_the_proxy(&self, arguments: &[&str]) -> Command {
+        self.docker_at(&self.engine.socket, arguments)
+    }
+
+    pub fn docker_at(&self, socket: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(docker());
+        command.args(arguments);
+        self.set_host(&mut command, socket);
+        command
+    }
+
+    /// Has a command that knows docker's environment use `socket`, and nothing of the user's.
+    pub fn set_host(&self, command: &mut Command, socket: &Path) {
+        for name in [
+            "DOCKER_CONTEXT",
+            "DOCKER_TLS_VERIFY",
+            "DOCKER_API_VERSION",
+            "DOCKER_BUILDKIT",
+        ] {
+            command.env_remove(name);
+        }
+        command.env(
+            "DOCKER_HOST",
+            format!("unix://{}", socket.to_str().unwrap()),
+        );
+        command.env("DOCKER_CONFIG", self.dir.join("docker-config"));
+        command.current_dir(self.dir.path());
+    }
+
+    /// Creates a container past the proxy; it runs `script` once it is started, and the first
+    /// client on its stdin ends it. Returns its name.
+    pub fn container(&self, script: &str) -> String {
+        let name = self.name(&unique().to_string());
+        let body = serde_json::json!({
+            "Image": self.engine.image, "Cmd": ["sh", "-c", script],
+            "OpenStdin": true, "StdinOnce": true,
+            "AttachStdin": true, "AttachStdout": true, "AttachStderr": true,
+            "HostConfig": {"NetworkMode": "none"},
+        });
+        let target = format!("/containers/create?name={name}");
+        let (status, answer) = self.engine.ask("POST", &target, Some(&body.to_string()));
+        assert_eq!(status, 201, "{answer}");
+        name
+    }
+
+    /// The same, started.
+    pub fn running_container(&self, script: &str) -> String {
+        let name = self.container(script);
+        self.start(&name);
+        name
+    }
+
+    /// Starts a container past the proxy.
+    pub fn start(&self, name: &str) {
+        let (status, answer) = self
+            .engine
+            .ask("POST", &format!("/containers/{name}/start"), None);
+        assert_eq!(status, 204, "{answer}");
+    }
+
+    /// Ends a container's [`UNTIL_RELEASED`], past the proxy.
+    pub fn release(&self, name: &str) {
+        // Not by an exec, which would often be ended with the container.
+        let (archive, mut wire) = (tar("released", b""), self.engine.connect());
+        wire.send(format!(
+            "PUT /containers/{name}/archive?path=/ HTTP/1.1\r\nHost: d\r\n\
+             Content-Type: application/x-tar\r\nContent-Length: {}\r\n\r\n",
+            archive.len()
+        ));
+        wire.send(archive);
+        let response = wire.response();
+        assert_eq!(response.status(), 200, "{response:?}");
+    }
+
+    /// The operator's labels over those that an object would have without the proxy.
+    pub fn labels_over(&self, others: &LabelMap) -> LabelMap {
+        let mut labels = others.clone();
+        labels.insert(JOB.to_owned(), self.job.clone());
+        labels.insert(NOTE.to_owned(), NOTE_VALUE.to_owned());
+        labels
+    }
+
+    /// Asserts that the engine has the object, with the operator's labels and no others.
+    pub fn assert_labelled(&self, kind: Kind, name: &str) {
+        let object = self
+            .engine
+            .inspect(kind, name)
+            .unwrap_or_else(|| panic!("no {kind} {name}"));
+        assert_eq!(labels_of(kind, &object), self.labels_over(&LabelMap::new()));
+    }
+
+    /// Asserts that a create on this connection is labelled, whatever came before it.
+    pub fn assert_next_create_is_labelled(&self, wire: &mut Wire) {
+        let name = self.name("after");
+        let body = serde_json::json!({ "Name": name }).to_string();
+        wire.send(json_request("POST", "/volumes/create", Some(&body)));
+        let response = wire.response();
+        assert_eq!(response.status(), 201, "{response:?}");
+        assert_eq!(json(&response)["Name"], *name);
+        self.assert_labelled(Kind::Volume, &name);
+    }
+}
+
+impl Drop for Case {
+    fn drop(&mut self) {
+        self.engine.remove(&self.job);
+    }
+}
+
+/// A number that nobody else has got.
+fn unique() -> u32 {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    COUNT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// For a container's script: goes on after [`Case::release`].
+pub const UNTIL_RELEASED: &str = "until [ -e /released ]; do sleep 0.02; done";
+
+/// The labels of an object as the engine shows it.
+pub fn labels_of(kind: Kind, object: &Value) -> LabelMap {
+    let labels = match kind {
+        Kind::Container | Kind::Image => &object["Config"]["Labels"],
+        Kind::Network | Kind::Volume => &object["Labels"],
+    };
+    let labels = labels.as_object().into_iter().flatten();
+    labels
+        .map(|(key, value)| (key.clone(), value.as_str().unwrap().to_owned()))
+        .collect()
+}
+
+/// The docker command: `DOCKER`, or the machine's own rather than one that shadows it.
+pub fn docker() -> PathBuf {
+    let own = PathBuf::from("/usr/bin/docker");
+    match env::var_os("DOCKER") {
+        Some(docker) => docker.into(),
+        None if own.exists() => own,
+        None => "docker".into(),
+    }
+}

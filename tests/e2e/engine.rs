@@ -1,0 +1,220 @@
+//! The engine, asked directly, past every proxy: what is there, and which labels does it have?
+
+use std::env;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+use crate::wire::{Message, Wire};
+
+/// The engine under the tests; there is one per run.
+pub struct Engine {
+    pub socket: PathBuf,
+    /// What every name that this run gives begins with.
+    pub run: String,
+    /// An image with busybox.
+    pub image: String,
+    /// The newest version of the API that the engine has.
+    pub api: String,
+}
+
+static ENGINE: OnceLock<Engine> = OnceLock::new();
+
+/// What the environment says of the engine.
+pub fn address() -> Option<String> {
+    env::var("DOCKER_LABEL_PROXY_TEST_ENGINE")
+        .ok()
+        .filter(|address| !address.is_empty())
+}
+
+/// The engine, prepared by the first case that needs it.
+pub fn engine() -> &'static Engine {
+    ENGINE.get_or_init(|| {
+        let address = address().expect("DOCKER_LABEL_PROXY_TEST_ENGINE is set");
+        let socket = address
+            .strip_prefix("unix://")
+            .expect("the engine's address is unix://...");
+        let run = format!("dlp-e2e-{}", std::process::id());
+        let mut engine = Engine {
+            socket: socket.into(),
+            image: format!("{run}-busybox"),
+            run,
+            api: String::new(),
+        };
+        engine.api = engine.get("/version").expect("a version")["ApiVersion"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        engine.import(&engine.image, &image());
+        engine
+    })
+}
+
+/// Removes the rest of what this run made; returns what should not have been there any more.
+pub fn leave() -> Vec<String> {
+    let Some(engine) = ENGINE.get() else {
+        return Vec::new();
+    };
+    let (status, _) = engine.ask("DELETE", &format!("/images/{}?force=1", engine.image), None);
+    assert_eq!(status, 200, "the image of the run is removed");
+    engine.remove(&engine.run)
+}
+
+/// A file system with busybox, as tar.
+fn image() -> Vec<u8> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/engine.sh");
+    let output = Command::new("bash")
+        .arg(script)
+        .arg("image")
+        .output()
+        .expect("bash runs");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output.stdout
+}
+
+impl Engine {
+    pub fn connect(&self) -> Wire {
+        Wire::new(
+            std::os::unix::net::UnixStream::connect(&self.socket).expect("the engine accepts"),
+        )
+    }
+
+    /// One request on a connection of its own; the status and the JSON that came back.
+    pub fn ask(&self, method: &str, target: &str, body: Option<&str>) -> (u16, Value) {
+        let mut wire = self.connect();
+        wire.send(json_request(method, target, body));
+        let response = wire.response();
+        (
+            response.status(),
+            serde_json::from_slice(&response.body).unwrap_or(Value::Null),
+        )
+    }
+
+    /// What is there, or `None` if the engine has no such thing.
+    pub fn get(&self, target: &str) -> Option<Value> {
+        match self.ask("GET", target, None) {
+            (200, value) => Some(value),
+            (404, _) => None,
+            (status, value) => panic!("GET {target}: {status} {value}"),
+        }
+    }
+
+    /// What the engine knows of an object.
+    pub fn inspect(&self, kind: Kind, name: &str) -> Option<Value> {
+        self.get(&match kind {
+            Kind::Container | Kind::Image => format!("/{kind}s/{name}/json"),
+            Kind::Network | Kind::Volume => format!("/{kind}s/{name}"),
+        })
+    }
+
+    /// Makes an image of a file system.
+    pub fn import(&self, name: &str, tar: &[u8]) {
+        let mut wire = self.connect();
+        wire.send(format!(
+            "POST /images/create?fromSrc=-&repo={name}&tag=latest&changes=ENV%20PATH%3D/bin HTTP/1.1\r\n\
+             Host: d\r\nContent-Type: application/x-tar\r\nContent-Length: {}\r\n\r\n",
+            tar.len()
+        ));
+        wire.send(tar);
+        let response = wire.response();
+        assert!(
+            response.status() == 200 && response.text().contains("sha256:"),
+            "{response:?}"
+        );
+    }
+
+    /// Removes all whose name or job label begins with `prefix`; returns what that was.
+    pub fn remove(&self, prefix: &str) -> Vec<String> {
+        let mut removed = Vec::new();
+        // Containers go first: they use the others.
+        for kind in Kind::ALL {
+            let (list, member) = match kind {
+                Kind::Container => ("/containers/json?all=1", "Id"),
+                Kind::Image => ("/images/json", "Id"),
+                Kind::Network => ("/networks", "Id"),
+                Kind::Volume => ("/volumes", "Name"),
+            };
+            let list = self.get(list).expect("a list");
+            let list = if kind == Kind::Volume {
+                &list["Volumes"]
+            } else {
+                &list
+            };
+            for object in list.as_array().into_iter().flatten() {
+                let ours = |name: &&Value| {
+                    name.as_str()
+                        .is_some_and(|name| name.trim_start_matches('/').starts_with(prefix))
+                };
+                // An image by its names, if it has any: another case may have made the same.
+                let tags = object["RepoTags"].as_array().into_iter().flatten();
+                let mut targets: Vec<_> = tags.filter(ours).collect();
+                let names = object["Names"].as_array().into_iter().flatten();
+                let mut marks = names.chain([&object["Name"], &object["Labels"][JOB]]);
+                if targets.is_empty() && marks.any(|mark| ours(&mark)) {
+                    targets.push(&object[member]);
+                }
+                for target in targets {
+                    let target = format!("/{kind}s/{}", target.as_str().expect("a name"));
+                    // What is still there is seen at the end of the run.
+                    self.ask("DELETE", &format!("{target}?force=1&v=1"), None);
+                    removed.push(target);
+                }
+            }
+        }
+        removed
+    }
+}
+
+/// The label by which a case finds what is its own.
+pub const JOB: &str = "e2e.job";
+
+/// What can be created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Container,
+    Image,
+    Network,
+    Volume,
+}
+
+impl Kind {
+    pub const ALL: [Kind; 4] = [Kind::Container, Kind::Image, Kind::Network, Kind::Volume];
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::Container => "container",
+            Kind::Image => "image",
+            Kind::Network => "network",
+            Kind::Volume => "volume",
+        })
+    }
+}
+
+/// A request as ordinary clients send it.
+pub fn json_request(method: &str, target: &str, body: Option<&str>) -> String {
+    let head = format!("{method} {target} HTTP/1.1\r\nHost: d\r\n");
+    match body {
+        None if method == "POST" => format!("{head}Content-Length: 0\r\n\r\n"),
+        None => format!("{head}\r\n"),
+        Some(body) => {
+            format!(
+                "{head}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            )
+        }
+    }
+}
+
+/// The JSON in a response.
+pub fn json(response: &Message) -> Value {
+    serde_json::from_slice(&response.body).unwrap_or_else(|_| panic!("no JSON: {response:?}"))
+}

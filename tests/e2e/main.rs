@@ -1,0 +1,83 @@
+//! End-to-end tests: the real docker command and raw HTTP, through the real proxy, against a real
+//! engine, the one in `DOCKER_LABEL_PROXY_TEST_ENGINE` (`unix:///path/of.sock`).
+//!
+//! Whatever engine that is, all that the tests create has names or labels of their own, and all of
+//! it is removed. Without an engine every case is ignored, and a line says so. What a real engine
+//! does not do on demand is left to the integration tests.
+
+#![allow(unreachable_pub, reason = "nothing of a program is reachable")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "all of it is a test, though none has the attribute"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+#[allow(
+    dead_code,
+    reason = "shared with the integration tests, which use the rest"
+)]
+#[path = "../it/wire.rs"]
+mod wire;
+
+mod case;
+mod command;
+mod connections;
+mod creates;
+mod engine;
+mod leaks;
+mod raw_creates;
+mod streams;
+mod transfers;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+/// A named case. It starts its own proxy, so that cases share nothing but the engine.
+type Test = (String, Box<dyn Fn() + Send>);
+
+fn test(name: impl Into<String>, run: impl Fn() + Send + 'static) -> Test {
+    (name.into(), Box::new(run))
+}
+
+fn main() -> ExitCode {
+    let mut args = Arguments::from_args();
+    // Most cases wait for the engine most of the time.
+    args.test_threads.get_or_insert(6);
+    let has_engine = engine::address().is_some();
+    let tests: Vec<Trial> = [
+        creates::tests(),
+        raw_creates::tests(),
+        connections::tests(),
+        streams::tests(),
+        transfers::tests(),
+        leaks::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .map(|(name, run)| {
+        let run = move || {
+            run();
+            Ok(())
+        };
+        Trial::test(name, run).with_ignored_flag(!has_engine)
+    })
+    .collect();
+    let count = tests.len();
+    let conclusion = libtest_mimic::run(&args, tests);
+    if !has_engine && !args.list {
+        eprintln!(
+            "{count} end-to-end cases left out, they need a Docker engine; `make test` runs them"
+        );
+    }
+    let left = engine::leave();
+    if !left.is_empty() {
+        eprintln!("left behind on the engine: {}", left.join(", "));
+    }
+    if conclusion.has_failed() || !left.is_empty() {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
+}

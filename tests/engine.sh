@@ -1,0 +1,204 @@
+#!/usr/bin/env bash
+# A private Docker engine for the tests and the demo.
+#
+#   tests/engine.sh install      installs what an engine needs, where it is missing
+#   tests/engine.sh start DIR    starts an engine; its socket is DIR/docker.sock, its log DIR/log
+#   tests/engine.sh stop DIR     ends it with all that runs in it; DIR can be removed afterwards
+#   tests/engine.sh run CMD...   runs CMD with an engine of its own, named in
+#                                DOCKER_LABEL_PROXY_TEST_ENGINE, and ends the engine with it
+#   tests/engine.sh image        writes the file system of a small image (busybox) to stdout, as tar
+#
+# The engine has mount, network and process namespaces of its own, so it cannot reach an engine
+# that the machine runs already, and nothing of it outlives its first process. All its state is in
+# DIR. It has one image, busybox:latest, made of the machine's own busybox: no registry is asked.
+# What is tested with the engine, this file does not know.
+set -euo pipefail
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+self=$(readlink -f "$0")
+
+die() { echo "engine.sh: $*" >&2; exit 1; }
+have() { command -v "$1" >/dev/null; }
+usage() { sed -n '3,9s/^# \{0,1\}//p' "$self" >&2; exit 2; }
+
+# The machine's own docker rather than one that shadows it.
+docker=${DOCKER:-/usr/bin/docker}
+[ -x "$docker" ] || docker=docker
+
+# The packages that are missing. docker.io brings containerd, runc and iptables with it, and on
+# older releases the docker command too.
+missing() {
+	have dockerd || echo docker.io
+	have iptables || echo iptables
+	have busybox || echo busybox-static
+	if have dockerd && ! have "$docker"; then echo docker-cli; fi
+}
+
+install() {
+	local packages log
+	# Twice: only when docker.io is there it shows whether docker-cli is needed besides.
+	for _ in 1 2; do
+		packages=$(missing | xargs)
+		[ -n "$packages" ] || return 0
+		if ! have apt-get || [ "$(id -u)" != 0 ]; then
+			die "missing: $packages. Install them (Debian's names; as root: apt-get install $packages)," \
+				"or set DOCKER_LABEL_PROXY_TEST_ENGINE=unix://... to test with an engine you have"
+		fi
+		echo "installing $packages"
+		log=$(mktemp)
+		# --no-remove: rather fail than replace another Docker of the machine.
+		# shellcheck disable=SC2086 # several words
+		if ! { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-remove \
+			--no-install-recommends -o DPkg::Lock::Timeout=120 $packages; } >"$log" 2>&1 </dev/null; then
+			tail -20 "$log" >&2
+			rm -f "$log"
+			die "apt-get could not install $packages"
+		fi
+		rm -f "$log"
+	done
+}
+
+image() {
+	local root applet box
+	box=$(command -v busybox) || die "no busybox; see: $0 install"
+	root=$(mktemp -d)
+	# shellcheck disable=SC2064 # now
+	trap "rm -rf '$root'" EXIT
+	mkdir "$root"/{bin,etc,root,tmp}
+	chmod 1777 "$root/tmp"
+	cp "$box" "$root/bin/busybox"
+	# A busybox that is not static takes its libraries with it.
+	{ ldd "$box" 2>/dev/null | grep -o '/[^ ]*' || true; } | xargs -r cp -L --parents -t "$root"
+	for applet in $(busybox --list); do [ "$applet" = busybox ] || ln -s busybox "$root/bin/$applet"; done
+	echo 'root:x:0:0:root:/root:/bin/sh' >"$root/etc/passwd"
+	echo 'root:x:0:' >"$root/etc/group"
+	tar -C "$root" --owner=0 --group=0 -c .
+}
+
+# When process $1 was started, in the kernel's ticks: with the pid it tells processes apart for good.
+started() {
+	local stat
+	stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
+	# From the third field on; the second may hold blanks.
+	read -ra stat <<<"${stat##*) }"
+	# A zombie has ended.
+	[ "${stat[0]}" != Z ] && echo "${stat[19]}"
+}
+
+# The pid of DIR's engine, if it still runs.
+running() {
+	local pid time
+	read -r pid time 2>/dev/null <"$1/pid" && [ "$(started "$pid")" = "$time" ] && echo "$pid"
+}
+
+cgroup_of() { echo "docker-label-proxy-test-$1"; }
+
+start() {
+	local dir pid ready=
+	[ "$(id -u)" = 0 ] || die "needs root; or set DOCKER_LABEL_PROXY_TEST_ENGINE=unix://... to test with an engine you have"
+	[ -z "$(missing)" ] || die "missing: $(missing | xargs); see: $0 install"
+	mkdir -p "$1"
+	dir=$(readlink -f "$1")
+	case $dir/ in /run/* | /etc/* | /opt/*) die "$dir: the engine has a /run, /etc and /opt of its own" ;; esac
+	[ ${#dir} -le 90 ] || die "$dir: too long for a socket's path"
+	if running "$dir" >/dev/null; then die "$dir: runs already"; fi
+	rm -f "$dir/pid" "$dir/docker.sock"
+	setsid unshare --mount --propagation private --net --pid --fork -- \
+		bash "$self" inside "$dir" >"$dir/log" 2>&1 </dev/null &
+	pid=$!
+	for _ in $(seq 600); do
+		# "version" is answered once the daemon answers /_ping.
+		if "$docker" -H "unix://$dir/docker.sock" version >/dev/null 2>&1; then
+			ready=1
+			break
+		fi
+		started "$pid" >/dev/null || break
+		sleep 0.1
+	done
+	if [ -z "$ready" ]; then
+		tail -20 "$dir/log" >&2
+		stop "$dir"
+		die "dockerd does not answer"
+	fi
+	image | "$docker" -H "unix://$dir/docker.sock" import -c 'CMD ["/bin/sh"]' -c 'ENV PATH=/bin' \
+		- busybox:latest >/dev/null || { stop "$dir"; die "could not import the image busybox:latest"; }
+}
+
+# Runs as the first process in the new namespaces; with it all the others end.
+inside() {
+	local dir=$1 pid groups group
+	# /proc is still the outside's, and so is this pid. (A builtin reads it: this very process.)
+	read -r pid _ </proc/self/stat
+	echo "$pid $(started "$pid")" >"$dir/pid"
+	# -n: without notes of it in /run, which is the outside's as yet.
+	mount -n -t proc proc /proc
+	# What dockerd and containerd write outside of their directories goes to a copy.
+	mount -n -t tmpfs tmpfs /run
+	mkdir /run/etc /run/lock
+	cp -a /etc/. /run/etc
+	# Settings of the machine's engine are not ours.
+	rm -rf /run/etc/docker
+	mount -n --bind /run/etc /etc
+	[ ! -d /opt ] || mount -n -t tmpfs tmpfs /opt
+	# Without an init system nobody may have mounted the control groups: the hierarchies of the
+	# first version if the kernel has some, else the second version.
+	if [ -z "$(ls -A /sys/fs/cgroup)" ]; then
+		groups=$(sed -n 's/^[0-9]*:\([^:]\+\):.*/\1/p' /proc/self/cgroup)
+		mount -n -t "$([ -n "$groups" ] && echo tmpfs || echo cgroup2)" cgroup /sys/fs/cgroup
+		for group in $groups; do
+			mkdir "/sys/fs/cgroup/${group#name=}"
+			mount -n -t cgroup -o "$group" cgroup "/sys/fs/cgroup/${group#name=}"
+		done
+	fi
+	busybox ip link set lo up
+	# No firewall rules: nobody needs to reach these containers, and not every kernel has them.
+	dockerd --host "unix://$dir/docker.sock" --group "$(id -gn)" --pidfile "$dir/dockerd.pid" \
+		--data-root "$dir/data" --exec-root "$dir/exec" --cgroup-parent "/$(cgroup_of "$pid")" \
+		--exec-opt native.cgroupdriver=cgroupfs --iptables=false &
+	wait $!
+}
+
+stop() {
+	local dir pid mounts groups
+	dir=$(readlink -f "$1")
+	# Its state is thrown away, so no time is lost on a graceful end: the kernel ends all processes
+	# of the namespace before it lets the first one go, and drops mounts and interfaces after them.
+	if pid=$(running "$dir"); then
+		# Its view of the control groups, which nobody else may have mounted.
+		exec {mounts}<"/proc/$pid/ns/mnt"
+		kill -KILL "$pid" 2>/dev/null || true
+		for _ in $(seq 300); do
+			running "$dir" >/dev/null || break
+			sleep 0.1
+		done
+		if running "$dir" >/dev/null; then die "the engine in $dir does not end"; fi
+		# Empty by now; only the kernel may still be about to notice.
+		for _ in $(seq 50); do
+			groups=$(nsenter "--mount=/proc/self/fd/$mounts" \
+				find /sys/fs/cgroup -depth -type d -path "*/$(cgroup_of "$pid")*" ! -exec rmdir {} \; -print 2>/dev/null || true)
+			[ -n "$groups" ] || break
+			sleep 0.1
+		done
+		exec {mounts}<&-
+	fi
+	rm -f "$dir/pid" "$dir/docker.sock"
+}
+
+run() {
+	local dir status=0
+	dir=$(mktemp -d "${TMPDIR:-/tmp}/dlp-engine.XXXXXX")
+	# shellcheck disable=SC2064 # now
+	trap "bash '$self' stop '$dir'; rm -rf '$dir'" EXIT
+	# While the command runs, bash acts on these after it has ended.
+	trap 'exit 130' INT
+	trap 'exit 143' TERM HUP
+	bash "$self" start "$dir"
+	DOCKER_LABEL_PROXY_TEST_ENGINE=unix://$dir/docker.sock "$@" || status=$?
+	exit $status
+}
+
+case ${1-} in
+install | image) [ $# = 1 ] || usage; "$1" ;;
+start | stop | inside) [ $# = 2 ] || usage; "$1" "$2" ;;
+run) [ $# -ge 2 ] || usage; shift; run "$@" ;;
+*) usage ;;
+esac

@@ -1,0 +1,399 @@
+//! The command line, label files, and the log.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::process::Output;
+
+use crate::daemon::{CREATE, Ends, FakeDaemon, LABELS, OK, expect_error};
+use crate::support::{Proxy, TempDir, proxy_command, wait_until};
+
+fn run<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Output {
+    proxy_command().args(args).output().unwrap()
+}
+
+/// The error of a command line that is not understood.
+fn usage_error<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> String {
+    let output = run(args);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert_eq!(output.stdout, b"");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let error = stderr
+        .strip_suffix("\nTry 'docker-label-proxy --help'.\n")
+        .expect("one line and a hint");
+    error
+        .strip_prefix("docker-label-proxy: ")
+        .expect("the program's name")
+        .to_owned()
+}
+
+#[test]
+fn help_names_every_option() {
+    for option in ["--help", "-h"] {
+        let output = run([option]);
+        assert_eq!(
+            (output.status.code(), &output.stderr[..]),
+            (Some(0), &b""[..])
+        );
+        let text = String::from_utf8(output.stdout).unwrap();
+        for option in [
+            "--label KEY=VALUE",
+            "--label-file FILE",
+            "--listen PATH",
+            "--daemon PATH",
+            "/var/run/docker.sock",
+            "--socket-mode",
+            "0660",
+            "--socket-user",
+            "--socket-group",
+            "--help",
+            "--version",
+            "RUST_LOG",
+        ] {
+            assert!(text.contains(option), "{option} in {text}");
+        }
+        assert!(text.lines().all(|line| line.len() <= 90), "fits a terminal");
+    }
+}
+
+#[test]
+fn version_is_the_packages() {
+    for option in ["--version", "-V"] {
+        let output = run([option]);
+        assert_eq!(output.status.code(), Some(0));
+        let version = env!("CARGO_PKG_VERSION");
+        assert_eq!(
+            String::from_utf8(output.stdout).unwrap(),
+            format!("docker-label-proxy {version}\n")
+        );
+    }
+}
+
+#[test]
+fn help_to_a_closed_pipe_is_a_failure_but_no_panic() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = proxy_command()
+        .arg("--help")
+        .stdout(writer)
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(
+        stderr.starts_with("docker-label-proxy: cannot write to stdout"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn a_wrong_command_line_is_told_by_name() {
+    for (args, expected) in [
+        (
+            &[][..],
+            "no label given; use --label KEY=VALUE or --label-file FILE",
+        ),
+        (
+            &["--listen", "x"],
+            "no label given; use --label KEY=VALUE or --label-file FILE",
+        ),
+        (
+            &["--label", "a=b"],
+            "no socket to listen on; use --listen PATH",
+        ),
+        (&["--label"], "missing argument for option '--label'"),
+        (&["--frobnicate"], "invalid option '--frobnicate'"),
+        (&["-x"], "invalid option '-x'"),
+        (&["positional"], "unexpected argument \"positional\""),
+        (
+            &["--label", "a", "--listen", "x", "--", "y"],
+            "unexpected argument \"y\"",
+        ),
+        (
+            &["--label", "a", "--listen", "x", "--daemon", "x"],
+            "--listen and --daemon are the same socket \"x\"",
+        ),
+        (
+            &["--socket-mode", "0999"],
+            "--socket-mode \"0999\" is no octal number from 0 to 0777",
+        ),
+        (
+            &["--socket-mode", "+660"],
+            "--socket-mode \"+660\" is no octal number from 0 to 0777",
+        ),
+        (
+            &["--socket-user", "no-such-user"],
+            "--socket-user \"no-such-user\" is no user of this system",
+        ),
+        (
+            &["--socket-group", "no-such-group"],
+            "--socket-group \"no-such-group\" is no group of this system",
+        ),
+    ] {
+        assert_eq!(usage_error(args), expected);
+    }
+}
+
+#[test]
+fn a_bad_label_is_told_by_name() {
+    let key = "in its key; a key has no white space, quotes, backslash, '$' or control characters";
+    let value = "in its value; control characters and line breaks cannot be written on every path";
+    for (label, expected) in [
+        (
+            "",
+            "label \"\" has an empty key; write KEY=VALUE".to_owned(),
+        ),
+        (
+            "=x",
+            "label \"=x\" has an empty key; write KEY=VALUE".to_owned(),
+        ),
+        ("a b=x", format!("label \"a b=x\" has ' ' {key}")),
+        (" a=x", format!("label \" a=x\" has ' ' {key}")),
+        (
+            "a\u{a0}b",
+            format!("label \"a\\u{{a0}}b\" has '\\u{{a0}}' {key}"),
+        ),
+        ("a\tb=x", format!("label \"a\\tb=x\" has '\\t' {key}")),
+        ("a\"b=x", format!("label \"a\\\"b=x\" has '\"' {key}")),
+        ("a'b=x", format!("label \"a'b=x\" has '\\'' {key}")),
+        ("a`b=x", format!("label \"a`b=x\" has '`' {key}")),
+        ("a\\b=x", format!("label \"a\\\\b=x\" has '\\\\' {key}")),
+        ("$a=x", format!("label \"$a=x\" has '$' {key}")),
+        ("a=x\ny", format!("label \"a=x\\ny\" has '\\n' {value}")),
+        ("a=x\r", format!("label \"a=x\\r\" has '\\r' {value}")),
+        ("a=\t", format!("label \"a=\\t\" has '\\t' {value}")),
+        (
+            "a=\u{1b}[m",
+            format!("label \"a=\\u{{1b}}[m\" has '\\u{{1b}}' {value}"),
+        ),
+        (
+            "a=\u{85}",
+            format!("label \"a=\\u{{85}}\" has '\\u{{85}}' {value}"),
+        ),
+        (
+            "a=\u{2028}",
+            format!("label \"a=\\u{{2028}}\" has '\\u{{2028}}' {value}"),
+        ),
+    ] {
+        assert_eq!(
+            usage_error(["--listen", "x", "--label", "ok=1", "--label", label]),
+            expected
+        );
+    }
+}
+
+#[test]
+fn a_key_has_one_value() {
+    assert_eq!(
+        usage_error([
+            "--listen", "x", "--label", "a=1", "--label", "b", "--label", "a=2"
+        ]),
+        "label \"a\" is given two values, \"1\" and \"2\"; give it once"
+    );
+    assert_eq!(
+        usage_error(["--listen", "x", "--label", "a", "--label", "a=2"]),
+        "label \"a\" is given two values, \"\" and \"2\"; give it once"
+    );
+}
+
+#[test]
+fn what_is_not_utf_8_is_told_so() {
+    let arg = OsStr::from_bytes(b"a=\xff");
+    assert_eq!(
+        usage_error([OsStr::new("--label"), arg]),
+        "--label \"a=\\xFF\" is not valid UTF-8"
+    );
+    let dir = TempDir::new();
+    let file = dir.join("labels");
+    fs::write(&file, b"a=1\n\nb=\xff\n").unwrap();
+    assert_eq!(
+        usage_error([OsStr::new("--label-file"), file.as_os_str()]),
+        format!("label file {file:?}, line 3: invalid UTF-8")
+    );
+}
+
+#[test]
+fn a_label_file_that_is_wrong_is_told_by_line() {
+    let dir = TempDir::new();
+    let file = dir.join("labels");
+    for (text, expected) in [
+        (
+            "a=1\n# fine\n=x\n",
+            "line 3: label \"=x\" has an empty key; write KEY=VALUE",
+        ),
+        (
+            "a b\r\n",
+            "line 1: label \"a b\" has ' ' in its key; a key has no white space, quotes, backslash, '$' or control characters",
+        ),
+        (
+            "\n\na=x\ry\n",
+            "line 3: label \"a=x\\ry\" has '\\r' in its value; control characters and line breaks cannot be written on every path",
+        ),
+    ] {
+        fs::write(&file, text).unwrap();
+        assert_eq!(
+            usage_error([OsStr::new("--label-file"), file.as_os_str()]),
+            format!("label file {file:?}, {expected}")
+        );
+    }
+    fs::write(&file, "# nothing\n\n").unwrap();
+    let error = usage_error([
+        OsStr::new("--listen"),
+        OsStr::new("x"),
+        OsStr::new("--label-file"),
+        file.as_os_str(),
+    ]);
+    assert_eq!(
+        error,
+        "no label given; use --label KEY=VALUE or --label-file FILE"
+    );
+
+    let missing = dir.join("missing");
+    let output = run([OsStr::new("--label-file"), missing.as_os_str()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        format!(
+            "docker-label-proxy: cannot read label file {missing:?}: No such file or directory (os error 2)\n"
+        )
+    );
+}
+
+/// The labels that a proxy with these arguments gives.
+fn labels(args: &[&str]) -> serde_json::Value {
+    let daemon = FakeDaemon::new();
+    let proxy = Proxy::start(daemon.path(), args);
+    let mut client = proxy.client();
+    client.send("POST /volumes/create HTTP/1.1\r\nHost: docker\r\n\r\n");
+    let request = daemon.accept().request();
+    let mut body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
+    body["Labels"].take()
+}
+
+#[test]
+fn a_label_file_is_read_as_docker_reads_it() {
+    let dir = TempDir::new();
+    let file = dir.join("labels");
+    fs::write(
+        &file,
+        "\u{feff}# comment\r\n\n  \t\n  a=1 \r\n\t# comment\nb\nc==#x\nd=\"q\" 'r' \\ $HOME é",
+    )
+    .unwrap();
+    let expected = serde_json::json!({"a": "1 ", "b": "", "c": "=#x", "d": "\"q\" 'r' \\ $HOME é"});
+    assert_eq!(labels(&["--label-file", file.to_str().unwrap()]), expected);
+}
+
+#[test]
+fn labels_come_from_all_places_together() {
+    let dir = TempDir::new();
+    let (one, two) = (dir.join("one"), dir.join("two"));
+    fs::write(&one, "a=1\nb=2\n").unwrap();
+    fs::write(&two, "c=3\na=1\n").unwrap();
+    assert_eq!(
+        labels(&[
+            "--label=d=4=5",
+            "--label-file",
+            one.to_str().unwrap(),
+            "--label",
+            "flag",
+            "--label-file",
+            two.to_str().unwrap()
+        ]),
+        serde_json::json!({"a": "1", "b": "2", "c": "3", "d": "4=5", "flag": ""})
+    );
+}
+
+#[test]
+fn nothing_secret_is_in_any_log() {
+    let dir = TempDir::new();
+    let daemon = FakeDaemon::new();
+    daemon.serve_ok();
+    let mut command = proxy_command();
+    command
+        .args(LABELS)
+        .arg("--daemon")
+        .arg(daemon.path())
+        .env("RUST_LOG", "trace");
+    let proxy = Proxy::start_at(&dir.join("proxy.sock"), command);
+    let mut requests = Vec::new();
+    for (target, body) in [
+        (
+            "/containers/create?name=c&x=SECRET",
+            r#"{"Env":["A=SECRET"],"Labels":{"x":"SECRET"}}"#,
+        ),
+        (
+            "/containers/create",
+            r#"{"Env":["A=SECRET"],"Labels":["SECRET"]}"#,
+        ),
+        ("/containers/create", r#"{"Env":["A=SECRET"] SECRET"#),
+        ("/networks/create", r#""SECRET""#),
+        (r#"/build?t=x&buildargs={"TOKEN":"SECRET"}"#, "SECRET"),
+        ("/build?labels=SECRET", "SECRET"),
+        ("/images/create?fromImage=x&token=SECRET", ""),
+        ("//images/create?token=SECRET", ""),
+        ("images/create?token=SECRET", ""),
+        ("/%zz?SECRET", ""),
+        ("/auth", r#"{"username":"u","password":"SECRET"}"#),
+    ] {
+        let length = body.len();
+        requests.push((target, format!("Content-Length: {length}\r\n"), body));
+    }
+    requests.push(("/auth", "X-Registry-Auth : SECRET\r\n".to_owned(), ""));
+    requests.push((
+        "/networks/create",
+        "Transfer-Encoding: chunked\r\n".to_owned(),
+        "SECRET",
+    ));
+    for (target, field, body) in &requests {
+        let request = format!(
+            "POST {target} HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\
+             X-Registry-Auth: SECRET\r\nX-Registry-Config: SECRET\r\n\
+             Authorization: Basic SECRET\r\nX-Meta-SECRET: 1\r\n{field}\r\n{body}"
+        );
+        proxy.ask(request.as_bytes());
+    }
+    wait_until("the log is written", || {
+        // One connection more has asked whether the proxy listens.
+        proxy.log().matches(" closed").count() == requests.len() + 1
+    });
+    for line in proxy.log().lines() {
+        assert!(!line.contains("SECRET"), "{line}");
+    }
+}
+
+#[test]
+fn the_log_has_a_line_for_each_create_and_each_refusal() {
+    let dir = TempDir::new();
+    let daemon = FakeDaemon::new();
+    let mut command = proxy_command();
+    command.args(LABELS).arg("--daemon").arg(daemon.path());
+    let proxy = Proxy::start_at(&dir.join("proxy.sock"), command);
+    let mut client = proxy.client();
+    client.send("POST /containers/create?name=evil%0a%1b%5Bmname HTTP/1.1\r\nHost: docker\r\nContent-Length: 2\r\n\r\n{}");
+    let mut conn = daemon.accept();
+    conn.request();
+    conn.send(OK);
+    client.expect(OK);
+    client.send(CREATE);
+    conn.request();
+    conn.send("HTTP/1.1 409 Conflict\r\nContent-Length: 0\r\n\r\n");
+    client.expect("HTTP/1.1 409 Conflict\r\nContent-Length: 0\r\n\r\n");
+    client.send("GET /_ping HTTP/1.1\r\nHost: docker\r\n\r\n");
+    conn.request();
+    conn.send(OK);
+    client.expect(OK);
+    client.send("POST /volumes/create HTTP/1.1\r\nHost: docker\r\nContent-Length: 2\r\n\r\n[]");
+    expect_error(&client.response(), 400);
+    wait_until("the log is written", || proxy.log().contains("refused"));
+    let log = proxy.log();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains('#')).collect();
+    let ends = [
+        r#"labelled container "evil\n\u{1b}[mname""#,
+        r#"did not create network "n": the daemon answered 409"#,
+        "refused: 400 the request body is not a JSON object, so it cannot be labelled",
+    ];
+    assert_eq!(lines.len(), ends.len(), "{log}");
+    for (line, end) in lines.iter().zip(ends) {
+        assert!(line.ends_with(end), "{line}");
+    }
+}

@@ -1,0 +1,469 @@
+//! What becomes of creates and builds: the exact bytes that the daemon gets, or the refusal.
+
+use crate::daemon::{Ends, FakeDaemon, OK, expect_error, pair};
+use crate::support::Proxy;
+use crate::wire::{Message, Wire};
+
+struct Bench {
+    proxy: Proxy,
+    daemon: FakeDaemon,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let (proxy, daemon) = pair();
+        Bench { proxy, daemon }
+    }
+
+    fn with_labels(labels: &[&str]) -> Bench {
+        let daemon = FakeDaemon::new();
+        let args: Vec<&str> = labels.iter().flat_map(|label| ["--label", label]).collect();
+        Bench {
+            proxy: Proxy::start(daemon.path(), &args),
+            daemon,
+        }
+    }
+
+    fn send(&self, target: &str, fields: &str, body: &[u8]) -> Wire {
+        let mut client = self.proxy.client();
+        let length = body.len();
+        client.send(format!(
+            "POST {target} HTTP/1.1\r\nHost: docker\r\n{fields}Content-Length: {length}\r\n\r\n"
+        ));
+        client.send(body);
+        client
+    }
+
+    /// What the daemon gets.
+    fn forwarded(&self, target: &str, fields: &str, body: &[u8]) -> Message {
+        let mut client = self.send(target, fields, body);
+        let mut conn = self.daemon.accept();
+        let request = conn.request();
+        conn.send(OK);
+        client.expect(OK);
+        request
+    }
+
+    /// The body that the daemon gets in place of this one.
+    fn labelled(&self, target: &str, body: &str) -> String {
+        let request = self.forwarded(
+            target,
+            "Content-Type: application/json\r\n",
+            body.as_bytes(),
+        );
+        assert_eq!(request.header("content-type"), ["application/json"]);
+        request.text().to_owned()
+    }
+
+    /// The query of the target that the daemon gets in place of this one.
+    fn labelled_query(&self, target: &str) -> String {
+        let request = self.forwarded(target, "", b"tar");
+        assert_eq!(request.text(), "tar");
+        let line = request.line();
+        line.split([' ', '?']).nth(2).unwrap().to_owned()
+    }
+
+    /// The message with which it is refused; the daemon sees nothing.
+    fn refused(&self, target: &str, body: &[u8]) -> String {
+        let mut client = self.send(target, "Content-Type: application/json\r\n", body);
+        let message = expect_error(&client.response(), 400);
+        drop(client);
+        self.daemon.expect_untouched();
+        message
+    }
+}
+
+const CREATES: [&str; 3] = ["/containers/create", "/networks/create", "/volumes/create"];
+
+#[test]
+fn everything_but_the_labels_keeps_its_exact_text() {
+    let bench = Bench::new();
+    let members = r#""z":1.0e+2,"a":12345678901234567890123,"a":0.10,"N\u0061me":"\ud800é\/","x":{ "b" : [ ] , "Labels":{"in":"ner"} }"#;
+    for target in CREATES {
+        assert_eq!(
+            bench.labelled(target, &format!("{{{members}}}")),
+            format!(r#"{{{members},"Labels":{{"job":"42"}}}}"#)
+        );
+    }
+}
+
+#[test]
+fn the_labels_are_written_once_and_last() {
+    let bench = Bench::new();
+    for (client, expected) in [
+        ("{}", r#"{"Labels":{"job":"42"}}"#),
+        (
+            r#"{"Labels":{},"Image":"i"}"#,
+            r#"{"Image":"i","Labels":{"job":"42"}}"#,
+        ),
+        (
+            r#"{"Labels":null,"Image":"i"}"#,
+            r#"{"Image":"i","Labels":{"job":"42"}}"#,
+        ),
+        (
+            r#"{"Labels":{"own":"1"},"Image":"i"}"#,
+            r#"{"Image":"i","Labels":{"own":"1","job":"42"}}"#,
+        ),
+        (
+            r#"{"Labels":{"job":"0","own":"1"}}"#,
+            r#"{"Labels":{"own":"1","job":"42"}}"#,
+        ),
+        (
+            r#"{"Labels":{"own":null}}"#,
+            r#"{"Labels":{"own":"","job":"42"}}"#,
+        ),
+        (
+            " \r\n\t{ \"Image\" : \"i\" } \n",
+            r#"{"Image":"i","Labels":{"job":"42"}}"#,
+        ),
+    ] {
+        for target in CREATES {
+            assert_eq!(
+                bench.labelled(target, client),
+                expected,
+                "{target} {client}"
+            );
+        }
+    }
+}
+
+#[test]
+fn keys_are_found_as_go_finds_them() {
+    let bench = Bench::new();
+    for (client, expected) in [
+        // In document order: the later wins, null empties.
+        (
+            r#"{"labels":{"a":"1"},"LABELS":{"a":"2","b":"3"}}"#,
+            r#"{"Labels":{"a":"2","b":"3","job":"42"}}"#,
+        ),
+        (
+            r#"{"Labels":{"a":"1"},"Labels":{"job":"0"}}"#,
+            r#"{"Labels":{"a":"1","job":"42"}}"#,
+        ),
+        (
+            r#"{"Labels":{"a":"1"},"labels":null}"#,
+            r#"{"Labels":{"job":"42"}}"#,
+        ),
+        (
+            r#"{"labels":null,"Labels":{"a":"1"}}"#,
+            r#"{"Labels":{"a":"1","job":"42"}}"#,
+        ),
+        (
+            "{\"Label\u{17f}\":{\"a\":\"1\"}}",
+            r#"{"Labels":{"a":"1","job":"42"}}"#,
+        ),
+        (
+            r#"{"Label\u017f":{"a":"1"}}"#,
+            r#"{"Labels":{"a":"1","job":"42"}}"#,
+        ),
+        (
+            r#"{"\u004cabels":{"a":"1"}}"#,
+            r#"{"Labels":{"a":"1","job":"42"}}"#,
+        ),
+        (
+            r#"{"Labels":{"j\u006fb":"0"}}"#,
+            r#"{"Labels":{"job":"42"}}"#,
+        ),
+        // No case folding below: label keys are what they are.
+        (
+            r#"{"Labels":{"Job":"0"}}"#,
+            r#"{"Labels":{"Job":"0","job":"42"}}"#,
+        ),
+        // What looks alike to people only.
+        (
+            "{\"Labe\u{13b}s\":[],\"Label\":1,\"Labels \":2,\"Lab-els\":3}",
+            "{\"Labe\u{13b}s\":[],\"Label\":1,\"Labels \":2,\"Lab-els\":3,\"Labels\":{\"job\":\"42\"}}",
+        ),
+        // K folds to k, but no field that matters has one.
+        (
+            "{\"Networ\u{212a}ingConfig\":1}",
+            "{\"Networ\u{212a}ingConfig\":1,\"Labels\":{\"job\":\"42\"}}",
+        ),
+    ] {
+        assert_eq!(
+            bench.labelled("/containers/create", client),
+            expected,
+            "{client}"
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_labelled_is_refused() {
+    let bench = Bench::new();
+    let bodies: &[&[u8]] = &[
+        b"[]",
+        b"\"x\"",
+        b"42",
+        b"true",
+        b"{",
+        b"{\"a\":1,}",
+        b"{'a':1}",
+        b"{\"a\":NaN}",
+        b"{} {}",
+        b"{}{\"Labels\":{\"job\":\"0\"}}",
+        b"{}}",
+        b"{}]",
+        b"{}x",
+        b"\xef\xbb\xbf{}",
+        b"{\"a\":\"\xff\"}",
+        b"{\"\xff\":1}",
+        b"{\"a\":\"\x01\"}",
+        b"{\"a\":\"\n\"}",
+        b"{\"a\":\"\\x\"}",
+        b"{\"Labels\":[]}",
+        b"{\"Labels\":\"x\"}",
+        b"{\"Labels\":0}",
+        b"{\"Labels\":false}",
+        b"{\"Labels\":{\"a\":1}}",
+        b"{\"Labels\":{\"a\":{}}}",
+        b"{\"Labels\":{\"a\":[\"b\"]}}",
+        b"{\"labels\":[\"a=b\"],\"Labels\":{}}",
+        b"{\"Labels\":{\"a\":\"\\ud800\"}}",
+    ];
+    for body in bodies {
+        for target in CREATES {
+            bench.refused(target, body);
+        }
+    }
+    assert_eq!(
+        bench.refused("/containers/create", b"{\"Labels\":[]}"),
+        "Labels must be an object of strings"
+    );
+    assert_eq!(
+        bench.refused("/containers/create", b"[]"),
+        "the request body is not a JSON object, so it cannot be labelled"
+    );
+}
+
+#[test]
+fn an_empty_body_is_all_defaults_where_the_daemon_takes_it_so() {
+    let bench = Bench::new();
+    for body in ["", "null", " \n"] {
+        for target in [
+            "/networks/create",
+            "/volumes/create",
+            "/v1.41/volumes/create",
+        ] {
+            let request = bench.forwarded(target, "", body.as_bytes());
+            assert_eq!(request.text(), r#"{"Labels":{"job":"42"}}"#);
+        }
+        bench.refused("/containers/create", body.as_bytes());
+    }
+    // Without a body there need not be a type, but with one there must.
+    let request = bench.forwarded("/volumes/create", "", b"");
+    assert_eq!(request.header("content-type"), ["application/json"]);
+}
+
+#[test]
+fn deep_nesting_is_no_danger() {
+    let bench = Bench::new();
+    let deep = format!(
+        r#""x":{}0{}"#,
+        r#"[{"a":"#.repeat(100_000),
+        "}]".repeat(100_000)
+    );
+    assert_eq!(
+        bench.labelled("/containers/create", &format!("{{{deep}}}")),
+        format!(r#"{{{deep},"Labels":{{"job":"42"}}}}"#)
+    );
+    let deep_labels = format!(
+        r#"{{"Labels":{}{}}}"#,
+        "[".repeat(100_000),
+        "]".repeat(100_000)
+    );
+    bench.refused("/containers/create", deep_labels.as_bytes());
+}
+
+#[test]
+fn any_text_survives_as_a_value() {
+    let value = "a \"b\" 'c' \\d\\ $e ${f} `g` =h= {{.i}} %20 & + # <é\u{1f600}>";
+    let label = format!("note={value}");
+    let bench = Bench::with_labels(&["job=42", &label]);
+    let body: serde_json::Value =
+        serde_json::from_str(&bench.labelled("/containers/create", "{}")).unwrap();
+    assert_eq!(
+        body,
+        serde_json::json!({"Labels": {"job": "42", "note": value}})
+    );
+    let query = bench.labelled_query("/build");
+    assert_eq!(
+        labels_of(&query),
+        serde_json::json!({"job": "42", "note": value})
+    );
+}
+
+#[test]
+fn the_rest_of_a_create_passes() {
+    let bench = Bench::new();
+    let request = bench.forwarded(
+        "/v1.41/containers/create?name=x&platform=a%2Fb",
+        "User-Agent: u\r\nX-Registry-Auth: s\r\nContent-Type: application/json; charset=utf-8\r\n",
+        b"{\"Image\":\"i\"}",
+    );
+    let body = r#"{"Image":"i","Labels":{"job":"42"}}"#;
+    assert_eq!(
+        String::from_utf8(request.head).unwrap(),
+        format!(
+            "POST /v1.41/containers/create?name=x&platform=a%2Fb HTTP/1.1\r\nHost: docker\r\n\
+             User-Agent: u\r\nX-Registry-Auth: s\r\nContent-Type: application/json; charset=utf-8\r\n\
+             Content-Length: {}\r\n\r\n",
+            body.len()
+        )
+    );
+    assert_eq!(request.body, body.as_bytes());
+}
+
+#[test]
+fn every_spelling_of_the_path_is_labelled() {
+    let bench = Bench::new();
+    for target in [
+        "/containers/create",
+        "/v1.41/containers/create",
+        "/v1/containers/create",
+        "/v.../containers/create",
+        "/v01.041/containers/create?x",
+        "/%63ontainers/create",
+        "/containers%2Fcreate",
+        "/v1%2E41/containers%2fcreate",
+        "http://docker/containers/create",
+        "x:/containers/create",
+    ] {
+        assert_eq!(
+            bench.labelled(target, "{}"),
+            r#"{"Labels":{"job":"42"}}"#,
+            "{target}"
+        );
+    }
+    for target in [
+        "/containers/create/",
+        "/containers/CREATE",
+        "/containers/create;x",
+        "/containers/create%3Fx",
+    ] {
+        assert_eq!(bench.labelled(target, "{}"), "{}", "{target}");
+    }
+}
+
+/// The one `labels` parameter of a query.
+fn labels_of(query: &str) -> serde_json::Value {
+    let mut values = query
+        .split('&')
+        .filter_map(|pair| pair.strip_prefix("labels="));
+    let value = values
+        .next()
+        .unwrap_or_else(|| panic!("no labels: {query}"));
+    assert_eq!(values.next(), None, "{query}");
+    let mut bytes = Vec::new();
+    let mut rest = value.bytes();
+    while let Some(byte) = rest.next() {
+        match byte {
+            b'%' => {
+                let digits = [rest.next().unwrap(), rest.next().unwrap()];
+                bytes.push(u8::from_str_radix(str::from_utf8(&digits).unwrap(), 16).unwrap());
+            }
+            b'+' => bytes.push(b' '),
+            _ => bytes.push(byte),
+        }
+    }
+    serde_json::from_slice(&bytes).unwrap()
+}
+
+#[test]
+fn a_build_is_labelled_in_its_query() {
+    let bench = Bench::new();
+    for (query, others, labels) in [
+        ("", "", serde_json::json!({"job": "42"})),
+        (
+            "?t=a%3Ab+c&buildargs=%7b%22x%22:%22%E9%22%7d&q",
+            "t=a%3Ab+c&buildargs=%7b%22x%22:%22%E9%22%7d&q&",
+            serde_json::json!({"job": "42"}),
+        ),
+        (
+            "?labels=%7B%22own%22%3A%22+%C3%A9%22%7D&t=x",
+            "t=x&",
+            serde_json::json!({"own": " é", "job": "42"}),
+        ),
+        (
+            "?labels={\"job\":\"0\"}",
+            "",
+            serde_json::json!({"job": "42"}),
+        ),
+        ("?labels=", "", serde_json::json!({"job": "42"})),
+        ("?labels=null", "", serde_json::json!({"job": "42"})),
+        // The first counts, whatever the others say.
+        (
+            "?labels={}&labels=x&labels=[]",
+            "",
+            serde_json::json!({"job": "42"}),
+        ),
+        (
+            "?l%61bels={\"a\":\"1\"}&labels={\"b\":\"2\"}",
+            "",
+            serde_json::json!({"a": "1", "job": "42"}),
+        ),
+        // Nobody reads a pair with a broken escape or a semicolon.
+        (
+            "?labels=%zz&labels={\"a\":\"1\"}&t=x;y&t=z",
+            "t=z&",
+            serde_json::json!({"a": "1", "job": "42"}),
+        ),
+        (
+            "?version=2&labels={}",
+            "version=2&",
+            serde_json::json!({"job": "42"}),
+        ),
+    ] {
+        for path in ["/build", "/v1.41/build", "/%62uild"] {
+            let got = bench.labelled_query(&format!("{path}{query}"));
+            assert_eq!(labels_of(&got), labels, "{query}");
+            assert_eq!(got.split("labels=").next(), Some(others), "{query}");
+        }
+    }
+    for query in [
+        "labels=x",
+        "labels=[]",
+        "labels={\"a\":1}",
+        "labels=%ff",
+        "labels={}{}",
+    ] {
+        bench.refused(&format!("/build?{query}"), b"tar");
+    }
+}
+
+#[test]
+fn a_form_does_not_hide_the_labels_of_a_build() {
+    let bench = Bench::new();
+    for fields in [
+        "Content-Type: application/x-www-form-urlencoded\r\n",
+        "content-type: Application/X-WWW-Form-urlencoded; charset=x\r\n",
+        "Content-Type: application/x-www-form-urlencoded; broken\r\n",
+        "Content-Type: multipart/form-data; boundary=x\r\n",
+        "Content-Type: application/x-tar\r\nContent-Type: application/x-www-form-urlencoded\r\n",
+        "Content-Type: text/plain\r\n",
+        "Content-Type: application/x-tar\r\n",
+    ] {
+        let request = bench.forwarded("/build", fields, b"labels={}");
+        assert_eq!(
+            request.header("content-type"),
+            ["application/x-tar"],
+            "{fields}"
+        );
+        assert_eq!(request.text(), "labels={}");
+    }
+}
+
+#[test]
+fn a_client_that_goes_before_the_end_of_a_create_creates_nothing() {
+    let bench = Bench::new();
+    for request in [
+        "POST /networks/create HTTP/1.1\r\nHost: docker\r\nContent-Length: 14\r\n\r\n{\"Name\":\"n\"}",
+        "POST /networks/create HTTP/1.1\r\nHost: docker\r\nTransfer-Encoding: chunked\r\n\r\nc\r\n{\"Name\":\"n\"}\r\n",
+    ] {
+        let mut client = bench.proxy.client();
+        client.send(request);
+        client.half_close();
+        client.rest();
+        bench.daemon.expect_untouched();
+    }
+}

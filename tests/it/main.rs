@@ -1,0 +1,19 @@
+//! Integration tests: the real binary in front of a scripted daemon, for what a real one does
+//! not do on demand. No engine and no root needed.
+
+// A test binary has no outside, and what goes wrong in its helpers is a failed test.
+#![allow(unreachable_pub, clippy::unwrap_used)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod daemon;
+mod wire;
+
+mod cli;
+mod creates;
+mod ends;
+mod framing;
+mod requests;
+mod resources;
+mod streams;

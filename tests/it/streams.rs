@@ -1,0 +1,492 @@
+//! Tunnels and long streams: who may send when, and what becomes of one end when the other
+//! closes, half-closes or vanishes.
+
+use std::fs;
+use std::thread;
+
+use crate::daemon::{
+    CREATE, CREATED, Ends, FakeDaemon, OK, PING, expect_error, expect_labelled_create, pair,
+};
+use crate::support::Proxy;
+use crate::wire::{Wire, find};
+
+const ATTACH: &str = "POST /v1.41/containers/c/attach?stream=1&stdin=1 HTTP/1.1\r\nHost: docker\r\n\
+     Connection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 0\r\n\r\n";
+const UPGRADED: &str = "HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.raw-stream\r\n\
+     Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
+const HIJACKED: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.docker.raw-stream\r\n\r\n";
+const NOT_FOUND: &str = "HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\nnone\n";
+const EVENTS: &str = "GET /v1.41/events HTTP/1.1\r\nHost: docker\r\n\r\n";
+const STREAM: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+const LAST_CHUNK: &str = "0\r\n\r\n";
+
+/// A client that has sent `request`, and the daemon's end after it has read the same.
+fn sent(proxy: &Proxy, daemon: &FakeDaemon, request: &str) -> (Wire, Wire) {
+    let mut client = proxy.client();
+    client.send(request);
+    let mut conn = daemon.accept();
+    conn.expect(request);
+    (client, conn)
+}
+
+/// The same after the daemon's `response` has arrived.
+fn answered(proxy: &Proxy, daemon: &FakeDaemon, request: &str, response: &str) -> (Wire, Wire) {
+    let (mut client, mut conn) = sent(proxy, daemon, request);
+    conn.send(response);
+    client.expect(response);
+    (client, conn)
+}
+
+fn expect_both_ways(client: &mut Wire, conn: &mut Wire) {
+    for _ in 0..3 {
+        client.send("\x01up\n");
+        conn.expect("\x01up\n");
+        conn.send("\0down\r\n\r\n");
+        client.expect("\0down\r\n\r\n");
+    }
+    // A create is but bytes here.
+    client.send(CREATE);
+    conn.expect(CREATE);
+}
+
+#[test]
+fn an_upgrade_makes_a_tunnel() {
+    let (proxy, daemon) = pair();
+    for request in [
+        ATTACH,
+        "POST /exec/e/start HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 2\r\n\r\n{}",
+        "GET /containers/c/attach/ws HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: eA==\r\n\r\n",
+        "POST /grpc HTTP/1.1\r\nHost: \r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 0\r\n\r\n",
+        "POST /session HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
+    ] {
+        let (mut client, mut conn) = answered(&proxy, &daemon, request, UPGRADED);
+        expect_both_ways(&mut client, &mut conn);
+    }
+}
+
+#[test]
+fn attach_takes_the_connection_over_without_an_upgrade_too() {
+    let (proxy, daemon) = pair();
+    let request = ATTACH.replace("Connection: Upgrade\r\nUpgrade: tcp\r\n", "");
+    let (mut client, mut conn) = answered(&proxy, &daemon, &request, HIJACKED);
+    expect_both_ways(&mut client, &mut conn);
+}
+
+#[test]
+fn what_comes_along_with_the_verdict_is_part_of_the_tunnel() {
+    let (proxy, daemon) = pair();
+    let (mut client, mut conn) = sent(&proxy, &daemon, ATTACH);
+    conn.send(format!("{UPGRADED}early output"));
+    client.expect(format!("{UPGRADED}early output"));
+    expect_both_ways(&mut client, &mut conn);
+}
+
+#[test]
+fn what_the_client_sends_too_early_waits_for_the_verdict() {
+    let (proxy, daemon) = pair();
+    let mut client = proxy.client();
+    client.send(format!("{ATTACH}early "));
+    let mut conn = daemon.accept();
+    conn.expect(ATTACH);
+    client.send("input");
+    client.half_close();
+    proxy.wait_idle();
+    conn.expect_silence();
+    conn.send(UPGRADED);
+    client.expect(UPGRADED);
+    conn.expect("early input");
+    conn.expect_end();
+    conn.send("late output");
+    drop(conn);
+    client.expect("late output");
+    client.expect_end();
+}
+
+#[test]
+fn a_refused_upgrade_leaves_http() {
+    let (proxy, daemon) = pair();
+    for request in [
+        ATTACH.to_owned(),
+        ATTACH.replace("/containers/c/attach", "/exec/e/start"),
+    ] {
+        let (mut client, mut conn) = answered(&proxy, &daemon, &request, NOT_FOUND);
+        expect_labelled_create(&mut client, &mut conn);
+        client.send(format!("{request}{CREATE}"));
+        conn.expect(&request);
+        proxy.wait_idle();
+        conn.expect_silence();
+        conn.send(NOT_FOUND);
+        client.expect(NOT_FOUND);
+        assert_eq!(conn.request().text(), CREATED);
+    }
+}
+
+#[test]
+fn a_detached_exec_leaves_http() {
+    let (proxy, daemon) = pair();
+    let request = "POST /exec/e/start HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 15\r\n\r\n{\"Detach\":true}";
+    let response = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    let (mut client, mut conn) = answered(&proxy, &daemon, request, response);
+    expect_labelled_create(&mut client, &mut conn);
+}
+
+#[test]
+fn an_error_without_length_to_an_attach_ends_with_the_connection() {
+    let (proxy, daemon) = pair();
+    let (mut client, mut conn) = answered(
+        &proxy,
+        &daemon,
+        ATTACH,
+        "HTTP/1.1 404 Not Found\r\n\r\nNo such container: c\r\n",
+    );
+    // Not a tunnel: what comes now is a request that nobody will answer, or else labelled.
+    client.try_send(CREATE);
+    proxy.wait_idle();
+    conn.expect_silence();
+    drop(conn);
+    client.expect_end();
+}
+
+#[test]
+fn no_upgrade_is_asked_for_where_none_is_looked_into() {
+    let (proxy, daemon) = pair();
+    for target in [
+        "GET /info",
+        "POST /containers/c/wait",
+        "GET /containers/c/attach",
+        "POST /images/create",
+    ] {
+        let mut client = proxy.client();
+        let head = format!(
+            "{target} HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 0\r\n\r\n"
+        );
+        client.send([&head, CREATE].concat());
+        let mut conn = daemon.accept();
+        let request = conn.request();
+        assert_eq!(request.header("upgrade"), [""; 0]);
+        assert!(
+            !request
+                .header("connection")
+                .iter()
+                .any(|value| value.eq_ignore_ascii_case("upgrade"))
+        );
+        conn.send(OK);
+        client.expect(OK);
+        assert_eq!(conn.request().text(), CREATED);
+    }
+    let mut client = proxy.client();
+    client.send(CREATE.replace(
+        "\r\n\r\n",
+        "\r\nConnection: upgrade\r\nUpgrade: tcp\r\n\r\n",
+    ));
+    let request = daemon.accept().request();
+    assert_eq!(
+        (request.text(), request.header("upgrade").len()),
+        (CREATED, 0)
+    );
+}
+
+#[test]
+fn the_end_of_stdin_is_passed_on_and_late_output_arrives() {
+    let (proxy, daemon) = pair();
+    for (request, response) in [(ATTACH, UPGRADED), (ATTACH, HIJACKED)] {
+        let (mut client, mut conn) = answered(&proxy, &daemon, request, response);
+        client.send("input");
+        client.half_close();
+        conn.expect("input");
+        conn.expect_end();
+        for _ in 0..3 {
+            conn.send("late output");
+            client.expect("late output");
+        }
+        drop(conn);
+        client.expect_end();
+    }
+}
+
+#[test]
+fn the_end_of_output_is_passed_on_and_late_input_arrives() {
+    let (proxy, daemon) = pair();
+    let (mut client, mut conn) = answered(&proxy, &daemon, ATTACH, UPGRADED);
+    conn.send("output");
+    conn.half_close();
+    client.expect("output");
+    client.expect_end();
+    for _ in 0..3 {
+        client.send("late input");
+        conn.expect("late input");
+    }
+    drop(client);
+    conn.expect_hangup();
+}
+
+#[test]
+fn a_vanished_client_is_seen_by_the_daemon_in_both_directions() {
+    let (proxy, daemon) = pair();
+    for (request, response) in [(ATTACH, UPGRADED), (EVENTS, STREAM), (EVENTS, "")] {
+        let (client, conn) = answered(&proxy, &daemon, request, response);
+        drop(client);
+        conn.expect_hangup();
+    }
+    // One that has said that its input is over before.
+    let (mut client, mut conn) = answered(&proxy, &daemon, ATTACH, UPGRADED);
+    client.half_close();
+    conn.expect_end();
+    drop(client);
+    conn.expect_hangup();
+    // One that has asked for an upgrade and goes before the verdict.
+    let (client, conn) = sent(&proxy, &daemon, ATTACH);
+    drop(client);
+    conn.expect_hangup();
+    // One that has sent the next request already.
+    let (mut client, conn) = sent(&proxy, &daemon, EVENTS);
+    client.send(CREATE);
+    proxy.wait_idle();
+    drop(client);
+    conn.expect_hangup();
+}
+
+#[test]
+fn the_daemon_dying_ends_a_tunnel() {
+    let (proxy, daemon) = pair();
+    for response in [UPGRADED, HIJACKED] {
+        let (mut client, mut conn) = answered(&proxy, &daemon, ATTACH, response);
+        conn.send("last");
+        drop(conn);
+        client.expect("last");
+        client.expect_end();
+    }
+}
+
+#[test]
+fn a_response_that_breaks_off_is_not_completed() {
+    let (proxy, daemon) = pair();
+    for response in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc".to_owned(),
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n".to_owned(),
+        format!("{STREAM}3\r\nabc\r\n"),
+        format!("{STREAM}3\r\nabc\r\n0\r\n"),
+        format!("{STREAM}5\r\nabc"),
+        STREAM.to_owned(),
+        // Not chunks any more: what follows cannot be told from the next response.
+        format!("{STREAM}3\r\nabcdef\r\n0\r\n\r\n"),
+    ] {
+        let (mut client, mut conn) = sent(&proxy, &daemon, EVENTS);
+        conn.send(&response);
+        drop(conn);
+        let got = client.rest();
+        assert!(response.as_bytes().starts_with(&got), "{got:?}");
+        assert_eq!(find(&got, LAST_CHUNK.as_bytes()), None);
+        assert!(
+            !client.try_send(PING) || client.rest().is_empty(),
+            "goes on after it"
+        );
+    }
+}
+
+#[test]
+fn what_is_there_of_a_response_is_passed_on_before_the_rest_exists() {
+    let (proxy, daemon) = pair();
+    let (mut client, mut conn) = answered(&proxy, &daemon, EVENTS, STREAM);
+    for piece in ["1\r\na\r\n", "3", "\r\nab", "c\r", "\n", "0\r\n", "\r\n"] {
+        conn.send(piece);
+        client.expect(piece);
+    }
+    expect_labelled_create(&mut client, &mut conn);
+    client.send(PING);
+    conn.expect(PING);
+    for piece in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n",
+        "a",
+        "b",
+        "c",
+    ] {
+        conn.send(piece);
+        client.expect(piece);
+    }
+    expect_labelled_create(&mut client, &mut conn);
+}
+
+#[test]
+fn what_is_there_of_a_body_is_passed_on_before_the_rest_exists() {
+    let (proxy, daemon) = pair();
+    let head = "POST /build HTTP/1.1\r\nHost: docker\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let mut client = proxy.client();
+    client.send(head);
+    let mut conn = daemon.accept();
+    conn.head();
+    for piece in ["first", "x", "third"] {
+        client.send(format!("{:x}\r\n{piece}\r\n", piece.len()));
+        assert_eq!(conn.chunk(), piece.as_bytes());
+    }
+    client.send("2\r\na");
+    assert_eq!(conn.chunk(), b"a");
+    client.send("b\r\n0\r\n\r\n");
+    assert_eq!((conn.chunk(), conn.chunk()), (b"b".to_vec(), Vec::new()));
+    conn.send(OK);
+    client.expect(OK);
+    expect_labelled_create(&mut client, &mut conn);
+}
+
+/// A request whose body is as long as given, and too long to be held back anywhere.
+const BIG: usize = 8 << 20;
+
+fn upload(n: usize) -> String {
+    format!("POST /images/load HTTP/1.1\r\nHost: docker\r\nContent-Length: {n}\r\n\r\n")
+}
+
+#[test]
+fn an_early_refusal_arrives_although_the_client_still_sends() {
+    let (proxy, daemon) = pair();
+    let refusal = "HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno";
+    for chunked in [false, true] {
+        let mut client = proxy.client();
+        if chunked {
+            client.send(upload(1).replace("Content-Length: 1", "Transfer-Encoding: chunked"));
+            client.send("5\r\nfirst\r\n");
+        } else {
+            client.send(upload(BIG));
+            client.send("first");
+        }
+        let mut conn = daemon.accept();
+        conn.head();
+        conn.send(refusal);
+        drop(conn);
+        client.expect(refusal);
+        client.expect_end();
+    }
+}
+
+#[test]
+fn an_early_answer_leaves_the_rest_of_the_body_its_way() {
+    let (proxy, daemon) = pair();
+    let (mut client, mut conn) = sent(&proxy, &daemon, &upload(BIG));
+    conn.send(OK);
+    client.expect(OK);
+    thread::scope(|scope| {
+        scope.spawn(|| client.send(vec![7; BIG]));
+        assert!(conn.take(BIG) == vec![7; BIG]);
+    });
+    expect_labelled_create(&mut client, &mut conn);
+}
+
+#[test]
+fn an_answer_arrives_while_the_daemon_reads_nothing() {
+    let (proxy, daemon) = pair();
+    let mut client = proxy.client();
+    let mut sender = client.try_clone();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            sender.send(upload(BIG));
+            // More than the sockets on the way hold, so it blocks until it is closed.
+            sender.try_send(vec![0; BIG])
+        });
+        let mut conn = daemon.accept();
+        conn.head();
+        proxy.wait_idle();
+        conn.send("HTTP/1.1 500 Oh\r\nContent-Length: 2\r\n\r\nno");
+        client.expect("HTTP/1.1 500 Oh\r\nContent-Length: 2\r\n\r\nno");
+        client.close_both();
+        conn.rest();
+        conn.expect_hangup();
+    });
+}
+
+#[test]
+fn a_client_that_vanishes_during_an_upload_is_not_taken_for_done() {
+    let (proxy, daemon) = pair();
+    let mut client = proxy.client();
+    client.send(upload(BIG));
+    client.send("first");
+    let mut conn = daemon.accept();
+    conn.head();
+    drop(client);
+    assert_eq!(conn.rest(), b"first");
+    conn.expect_hangup();
+
+    let mut client = proxy.client();
+    client.send(upload(1).replace("Content-Length: 1", "Transfer-Encoding: chunked"));
+    client.send("5\r\nfirst\r\n");
+    let mut conn = daemon.accept();
+    conn.head();
+    drop(client);
+    assert_eq!(conn.rest(), b"5\r\nfirst\r\n");
+    conn.expect_hangup();
+}
+
+#[test]
+fn a_daemon_that_dies_during_an_upload_is_a_bad_gateway() {
+    let (proxy, daemon) = pair();
+    let mut client = proxy.client();
+    client.send(upload(BIG));
+    let mut conn = daemon.accept();
+    conn.head();
+    drop(conn);
+    expect_error(&client.response(), 502);
+    client.expect_end();
+}
+
+#[test]
+fn a_client_that_reads_nothing_does_not_fill_the_memory() {
+    let (proxy, daemon) = pair();
+    let (mut client, conn) = answered(&proxy, &daemon, EVENTS, "HTTP/1.1 200 OK\r\n\r\n");
+    let mut sender = conn.try_clone();
+    let before = peak_memory(&proxy);
+    thread::scope(|scope| {
+        let blocked = scope.spawn(move || sender.try_send(vec![b'x'; 64 << 20]));
+        proxy.wait_idle();
+        client.expect("x");
+        drop(client);
+        assert!(!blocked.join().unwrap(), "nobody has read all that");
+    });
+    conn.expect_hangup();
+    assert!(
+        peak_memory(&proxy) - before < 4 << 20,
+        "grew from {before} to {}",
+        peak_memory(&proxy)
+    );
+}
+
+#[test]
+fn bodies_of_any_size_pass_in_constant_memory() {
+    const PIECE: usize = 1 << 20;
+    const PIECES: usize = 100;
+    let (proxy, daemon) = pair();
+    let piece: Vec<u8> = (0..PIECE).map(|i| (i * 7 + i / 251) as u8).collect();
+    let (mut client, mut conn) = sent(&proxy, &daemon, &upload(PIECE * PIECES));
+    let before = peak_memory(&proxy);
+    thread::scope(|scope| {
+        scope.spawn(|| (0..PIECES).for_each(|_| client.send(&piece)));
+        (0..PIECES).for_each(|_| assert!(conn.take(PIECE) == piece));
+    });
+    conn.send(STREAM);
+    client.expect(STREAM);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..PIECES {
+                conn.send(format!("{PIECE:x}\r\n"));
+                conn.send(&piece);
+                conn.send("\r\n");
+            }
+            conn.send(LAST_CHUNK);
+        });
+        (0..PIECES).for_each(|_| assert!(client.chunk() == piece));
+        client.expect(LAST_CHUNK);
+    });
+    expect_labelled_create(&mut client, &mut conn);
+    assert!(
+        peak_memory(&proxy) - before < 4 << 20,
+        "grew from {before} to {}",
+        peak_memory(&proxy)
+    );
+}
+
+/// The most memory that the proxy has had so far, in bytes.
+fn peak_memory(proxy: &Proxy) -> usize {
+    let status = fs::read_to_string(format!("/proc/{}/status", proxy.pid())).unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap();
+    line.trim_end_matches("kB").trim().parse::<usize>().unwrap() * 1024
+}
