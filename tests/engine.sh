@@ -158,13 +158,13 @@ inside() {
 }
 
 stop() {
-	local dir pid mounts groups
+	local dir pid mounts root groups
 	dir=$(readlink -f "$1")
 	# Its state is thrown away, so no time is lost on a graceful end: the kernel ends all processes
 	# of the namespace before it lets the first one go, and drops mounts and interfaces after them.
 	if pid=$(running "$dir"); then
 		# Its view of the control groups, which nobody else may have mounted.
-		exec {mounts}<"/proc/$pid/ns/mnt"
+		exec {mounts}<"/proc/$pid/ns/mnt" {root}<"/proc/$pid/root"
 		kill -KILL "$pid" 2>/dev/null || true
 		for _ in $(seq 300); do
 			running "$dir" >/dev/null || break
@@ -173,12 +173,12 @@ stop() {
 		if running "$dir" >/dev/null; then die "the engine in $dir does not end"; fi
 		# Empty by now; only the kernel may still be about to notice.
 		for _ in $(seq 50); do
-			groups=$(nsenter "--mount=/proc/self/fd/$mounts" \
+			groups=$(nsenter "--mount=/proc/self/fd/$mounts" "--root=/proc/self/fd/$root" \
 				find /sys/fs/cgroup -depth -type d -path "*/$(cgroup_of "$pid")*" ! -exec rmdir {} \; -print 2>/dev/null || true)
 			[ -n "$groups" ] || break
 			sleep 0.1
 		done
-		exec {mounts}<&-
+		exec {mounts}<&- {root}<&-
 	fi
 	rm -f "$dir/pid" "$dir/docker.sock"
 }

@@ -1,10 +1,13 @@
 //! The two ends: a daemon that comes and goes, and the proxy's own socket from start to exit.
 
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+
+use nix::sys::socket::{Shutdown, shutdown};
 
 use crate::daemon::{
     CREATE, Ends, FakeDaemon, LABELS, OK, PING, expect_error, expect_labelled_create, pair,
@@ -31,6 +34,13 @@ fn failure(output: &Output) -> String {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert_eq!(output.stdout, b"");
     String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// Makes a socket on which nobody listens.
+fn leave_stale_socket(path: &Path) {
+    let listener = UnixListener::bind(path).unwrap();
+    // As in `Wire`, to close alone is not enough.
+    shutdown(listener.as_raw_fd(), Shutdown::Both).unwrap();
 }
 
 #[test]
@@ -65,7 +75,7 @@ fn without_a_daemon_there_is_an_error_and_with_it_service_again() {
 
     // Its socket is there and nobody listens.
     drop((conn, daemon));
-    drop(UnixListener::bind(&path).unwrap());
+    leave_stale_socket(&path);
     client.send(PING);
     let message = expect_error(&client.response(), 502);
     assert!(
@@ -160,7 +170,7 @@ fn the_socket_has_the_owner_and_group_that_were_asked_for() {
 fn the_socket_of_a_dead_proxy_is_replaced() {
     let dir = TempDir::new();
     let socket = dir.join("proxy.sock");
-    drop(UnixListener::bind(&socket).unwrap());
+    leave_stale_socket(&socket);
     assert!(socket.exists());
     let proxy = Proxy::start_at(&socket, command(&dir));
     expect_error(&get(&proxy), 502);

@@ -386,7 +386,7 @@ fn an_answer_arrives_while_the_daemon_reads_nothing() {
         proxy.wait_idle();
         conn.send("HTTP/1.1 500 Oh\r\nContent-Length: 2\r\n\r\nno");
         client.expect("HTTP/1.1 500 Oh\r\nContent-Length: 2\r\n\r\nno");
-        client.close_both();
+        drop(client);
         conn.rest();
         conn.expect_hangup();
     });
