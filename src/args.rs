@@ -27,6 +27,15 @@ Sockets:
   --socket-user USER    owner of the listening socket, a name or number
   --socket-group GROUP  group of the listening socket, a name or number
 
+What else is done with creates:
+  --cgroup-parent PATH  put containers under this cgroup: a path, or the name of a slice
+                        where the daemon's cgroup driver is systemd
+  --strict              refuse what cannot be labelled (loading images, plugins, ...)
+                        instead of passing it on with a warning
+  --redirect-socket-mounts
+                        mount the listening socket where a container asks for a bind
+                        mount of the daemon's socket
+
 Other:
   --help                print this
   --version             print the version
@@ -59,6 +68,12 @@ pub struct Args {
     pub daemon: PathBuf,
     /// Who may connect.
     pub access: Access,
+    /// The cgroup that containers are put under.
+    pub cgroup_parent: Option<String>,
+    /// Whether what cannot be labelled is refused.
+    pub is_strict: bool,
+    /// Whether bind mounts of the daemon's socket become mounts of the listening one.
+    pub redirects_socket_mounts: bool,
 }
 
 /// Reads the arguments, without the program's name.
@@ -70,6 +85,9 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, Error>
 
     let mut parser = lexopt::Parser::from_args(args);
     let mut labels = Vec::new();
+    let mut cgroup_parent = None;
+    let mut is_strict = false;
+    let mut redirects_socket_mounts = false;
     let mut listen = None;
     let mut daemon = None;
     let mut access = Access {
@@ -89,6 +107,16 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, Error>
             Long("socket-mode") => access.mode = mode(&text(&mut parser, "--socket-mode")?)?,
             Long("socket-user") => access.uid = Some(uid(&text(&mut parser, "--socket-user")?)?),
             Long("socket-group") => access.gid = Some(gid(&text(&mut parser, "--socket-group")?)?),
+            Long("cgroup-parent") => {
+                let parent = text(&mut parser, "--cgroup-parent")?;
+                if parent.is_empty() || parent.contains(char::is_control) {
+                    let what = format!("--cgroup-parent {parent:?} is no name of a cgroup");
+                    return Err(Error::Usage(what));
+                }
+                cgroup_parent = Some(parent);
+            }
+            Long("strict") => is_strict = true,
+            Long("redirect-socket-mounts") => redirects_socket_mounts = true,
             Long("help") | Short('h') => return Ok(Command::Help),
             Long("version") | Short('V') => return Ok(Command::Version),
             _ => return Err(usage(arg.unexpected())),
@@ -108,6 +136,9 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, Error>
         listen,
         daemon,
         access,
+        cgroup_parent,
+        is_strict,
+        redirects_socket_mounts,
     }))
 }
 

@@ -78,6 +78,14 @@ impl Chunked {
         self.state == State::Done
     }
 
+    /// How many bytes of the current chunk are still to come.
+    pub(crate) fn announced(&self) -> u64 {
+        match self.state {
+            State::Data { left } => left,
+            _ => 0,
+        }
+    }
+
     /// Reads up to the end of the next run of content, or all of `input` if there is none.
     ///
     /// # Errors

@@ -9,15 +9,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::ask;
 use crate::chunked::Chunked;
+use crate::create::{Answer, Ask, Draft, Policy, Recipe, Stop};
 use crate::endpoint::{self, Action, Kind};
 use crate::error::Refusal;
 use crate::exchange::{self, End, Exchange, Outgoing};
 use crate::framing::RequestFraming;
 use crate::head::{HeadEnd, RequestHead};
-use crate::inject::{self, Empty};
-use crate::labels::Labels;
-use crate::query::Query;
 use crate::reply::{self, Then};
 use crate::target::{Target, with_query};
 use crate::tunnel;
@@ -45,7 +44,9 @@ const LINGER_LIMIT: Duration = Duration::from_secs(5);
 pub(crate) struct Settings {
     /// The daemon's socket; dialled by its path each time, so that a restarted daemon is found.
     pub(crate) daemon: PathBuf,
-    pub(crate) labels: Labels,
+    pub(crate) policy: Policy,
+    /// Whether what cannot be labelled is refused.
+    pub(crate) is_strict: bool,
 }
 
 /// Serves one client until it or the daemon is done.
@@ -79,6 +80,16 @@ struct Request {
     is_unread: bool,
 }
 
+impl Request {
+    /// What becomes of the connection after an answer of the proxy.
+    fn then(&self) -> Then {
+        match self.is_unread || !self.head.is_persistent() {
+            true => Then::Close,
+            false => Then::NextRequest,
+        }
+    }
+}
+
 /// A create as the log tells it.
 struct Created {
     kind: Kind,
@@ -102,10 +113,7 @@ impl Connection<'_> {
         match self.answer(&mut request) {
             Ok(then) => then,
             Err(refusal) => {
-                let then = match request.is_unread || !request.head.is_persistent() {
-                    true => Then::Close,
-                    false => Then::NextRequest,
-                };
+                let then = request.then();
                 self.refuse(&refusal, &request.head.method, then)
             }
         }
@@ -141,6 +149,11 @@ impl Connection<'_> {
     }
 
     fn answer(&mut self, request: &mut Request) -> Result<Then, Refusal> {
+        if request.head.method == "CONNECT" {
+            return Err(Refusal::bad_request(
+                "CONNECT is for proxies of another kind",
+            ));
+        }
         check_host(&request.head)?;
         request.framing = RequestFraming::of(&request.head)?;
         request.is_unread = !matches!(
@@ -158,7 +171,8 @@ impl Connection<'_> {
                 Then::Close,
             ));
         }
-        let action = endpoint::action(&request.head.method, &target.path);
+        let (version, path) = endpoint::split_version(&target.path);
+        let action = endpoint::action(&request.head.method, path);
         log::debug!(
             "#{} {} {:?}: {action:?}",
             self.number,
@@ -166,82 +180,105 @@ impl Connection<'_> {
             target.raw_path
         );
         match action {
-            Action::Pass | Action::Hijack => {
-                request.head.target = target.origin_form();
-                self.forward(request, action, None, None)
+            Action::Label(kind, recipe) => {
+                let draft = Draft {
+                    version: lossy(version),
+                    query: target.query.clone().unwrap_or_default(),
+                    ..Draft::default()
+                };
+                return self.label(request, &target, kind, recipe, draft);
             }
-            Action::LabelBody(kind) => self.label_body(request, &target, kind),
-            Action::LabelQuery(kind) => self.label_query(request, &target, kind),
+            Action::CannotLabel(why) => self.allow_unlabelled(request, &target, why)?,
+            Action::Start if request.is_unread && endpoint::is_before_1_24(version) => {
+                let what = "a start with a body makes volumes that cannot be labelled; \
+                            use API version 1.24 or later";
+                return Err(Refusal::bad_request(what));
+            }
+            Action::Start | Action::Pass | Action::Hijack => (),
         }
+        request.head.target = target.origin_form();
+        self.forward(request, action, None, None)
     }
 
-    /// Labels a create in its JSON body.
-    fn label_body(
+    /// Lets a request pass that may create what cannot be labelled, unless the operator is strict.
+    fn allow_unlabelled(
+        &self,
+        request: &Request,
+        target: &Target,
+        why: &str,
+    ) -> Result<(), Refusal> {
+        let (number, method, path) = (self.number, &request.head.method, &target.raw_path);
+        if self.settings.is_strict {
+            return Err(Refusal::new(
+                403,
+                format!("{method} {path} is refused by --strict: {why}"),
+            ));
+        }
+        log::warn!("#{number} passed on without labels: {method} {path:?}: {why}");
+        Ok(())
+    }
+
+    /// Labels a create by its recipe, and sends it.
+    fn label(
         &mut self,
         request: &mut Request,
         target: &Target,
         kind: Kind,
+        recipe: Recipe,
+        mut draft: Draft,
     ) -> Result<Then, Refusal> {
-        let Some(body) = self.read_body(request)? else {
-            return Ok(Then::Close);
-        };
-        let empty = match kind {
-            Kind::Container => Empty::IsError,
-            Kind::Image | Kind::Network | Kind::Volume => Empty::IsDefaults,
-        };
-        let labelled = inject::body(&body, &self.settings.labels, empty)?;
-        let name = match kind {
-            Kind::Container => Query::parse(target.query.as_deref().unwrap_or_default())
-                .first("name")
-                .map(lossy),
-            Kind::Image | Kind::Network | Kind::Volume => labelled.name,
-        };
+        if recipe.needs_body() {
+            match self.read_body(request)? {
+                Some(body) => draft.body = body,
+                None => return Ok(Then::Close),
+            }
+        }
+        let was_empty = draft.body.is_empty();
+        let settings = self.settings;
+        match recipe.apply(&mut draft, &settings.policy, self) {
+            Ok(()) => (),
+            Err(Stop::Refusal(refusal)) => return Err(refusal),
+            Err(Stop::Answer(answer)) => {
+                log_answer(
+                    self.number,
+                    Some(&Created {
+                        kind,
+                        name: draft.name,
+                    }),
+                    answer.status,
+                );
+                let then = request.then();
+                return Ok(self.reply(&reply::answer(&answer, &request.head.method, then), then));
+            }
+        }
         let head = &mut request.head;
-        head.target = with_query(lossy(&target.path), target.query.as_deref());
-        for name in ["content-length", "transfer-encoding", "trailer", "expect"] {
-            head.headers.remove(name);
-        }
-        head.headers
-            .push("Content-Length", labelled.text.len().to_string());
-        if body.is_empty() {
-            // A request without a body need not have a type; one with a body must.
-            head.headers.remove("content-type");
-            head.headers.push("Content-Type", "application/json");
-        }
-        let created = Created { kind, name };
-        self.forward(
-            request,
-            Action::LabelBody(kind),
-            Some(labelled.text.into_bytes()),
-            Some(&created),
-        )
-    }
-
-    /// Labels a build in its query; the body, which is the build context, passes as it comes.
-    fn label_query(
-        &mut self,
-        request: &mut Request,
-        target: &Target,
-        kind: Kind,
-    ) -> Result<Then, Refusal> {
-        let query = target.query.as_deref().unwrap_or_default();
-        let labelled = inject::build_query(query, &self.settings.labels)?;
-        let head = &mut request.head;
-        head.target = with_query(lossy(&target.path), Some(&labelled.text));
-        let content_types: Vec<_> = head.headers.all("content-type").collect();
-        if !matches!(
-            content_types[..],
-            [] | [b"application/x-tar" | b"application/tar"]
-        ) {
-            // The pairs of a form would count before those of the query.
-            head.headers.remove("content-type");
-            head.headers.push("Content-Type", "application/x-tar");
-        }
-        let created = Created {
+        let query = Some(&*draft.query).filter(|query| !query.is_empty());
+        head.target = with_query(lossy(&target.path), query);
+        let created = (!draft.is_unlabelled).then_some(Created {
             kind,
-            name: labelled.name,
+            name: draft.name,
+        });
+        let body = if recipe.needs_body() {
+            for name in ["content-length", "transfer-encoding", "trailer", "expect"] {
+                head.headers.remove(name);
+            }
+            head.headers
+                .push("Content-Length", draft.body.len().to_string());
+            if was_empty && !draft.body.is_empty() {
+                // A request without a body need not have a type; one with a body must.
+                head.headers.remove("content-type");
+                head.headers.push("Content-Type", "application/json");
+            }
+            Some(draft.body)
+        } else {
+            if recipe.takes_archive() && may_be_form(head, target) {
+                // The pairs of a form would count before those of the query.
+                head.headers.remove("content-type");
+                head.headers.push("Content-Type", "application/x-tar");
+            }
+            None
         };
-        self.forward(request, Action::LabelQuery(kind), None, Some(&created))
+        self.forward(request, Action::Label(kind, recipe), body, created.as_ref())
     }
 
     /// Reads the whole body of a request that is to be rewritten, or `None` when the client goes
@@ -277,7 +314,8 @@ impl Connection<'_> {
                 }
                 None => exchange::read_chunked(&mut chunked, &mut self.client, &mut body)?,
             }
-            if body.len() > MAX_REWRITTEN_BODY_BYTES {
+            let announced = body.len() as u64 + chunked.announced();
+            if announced > MAX_REWRITTEN_BODY_BYTES as u64 {
                 return Err(too_large());
             }
             if length.map_or(chunked.is_done(), |length| body.len() == length) {
@@ -440,6 +478,22 @@ impl Connection<'_> {
     }
 }
 
+impl Ask for Connection<'_> {
+    fn ask(&mut self, method: &str, target: &str, body: Option<&str>) -> Result<Answer, Refusal> {
+        log::debug!("#{} asks {method} {target:?}", self.number);
+        self.dial()?;
+        let daemon = self
+            .daemon
+            .as_mut()
+            .ok_or_else(|| Refusal::bad_gateway("no daemon"))?;
+        let result = ask::ask(daemon, method, target, body);
+        if !matches!(result, Ok((_, true))) {
+            self.daemon = None;
+        }
+        result.map(|(answer, _)| answer)
+    }
+}
+
 fn log_answer(number: u64, created: Option<&Created>, status: u16) {
     let Some(Created { kind, name }) = created else {
         log::debug!("#{number} answered {status}");
@@ -465,11 +519,29 @@ fn check_host(head: &RequestHead) -> Result<(), Refusal> {
     }
 }
 
+/// Whether the daemon may read the body of an archive as a form.
+fn may_be_form(head: &RequestHead, target: &Target) -> bool {
+    let types: Vec<_> = head.headers.all("content-type").collect();
+    match types[..] {
+        [] | [b"application/x-tar" | b"application/tar"] => false,
+        // Podman 5 takes several archives as one body, and parameters from the query alone.
+        [kind]
+            if endpoint::split_version(&target.path)
+                .1
+                .starts_with(b"/libpod/") =>
+        {
+            let kind = kind.to_ascii_lowercase();
+            !kind.starts_with(b"multipart/form-data;")
+        }
+        _ => true,
+    }
+}
+
 /// Whether the client waits for a word before it sends the body (RFC 9110 section 10.1.1).
 fn expects_continue(head: &RequestHead) -> Result<bool, Refusal> {
-    match head.headers.all("expect").next() {
-        None => Ok(false),
-        Some(value) if value.eq_ignore_ascii_case(b"100-continue") => Ok(head.minor_version > 0),
+    let is_continue = |value: &[u8]| value.eq_ignore_ascii_case(b"100-continue");
+    match head.headers.all("expect").find(|value| !is_continue(value)) {
+        None => Ok(head.headers.has("expect") && head.minor_version > 0),
         Some(value) => {
             let value = value.escape_ascii();
             Err(Refusal::new(

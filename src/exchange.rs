@@ -125,11 +125,19 @@ pub(crate) fn run(
             .join()
             .unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
         match end {
+            // The daemon has nothing to say to what it never got whole; the client made it so.
+            Err(_) if is_malformed(&whole) => Err(Refusal::bad_request(
+                whole.map_or_else(|err| err.to_string(), |()| String::new()),
+            )),
             Ok(End::Reusable) if whole.is_err() => Ok(End::Closed),
             Ok(End::Tunnel) if whole.is_err() => Ok(End::Cut),
             end => end,
         }
     })
+}
+
+fn is_malformed(upload: &io::Result<()>) -> bool {
+    matches!(upload, Err(err) if err.kind() == io::ErrorKind::InvalidData)
 }
 
 /// Passes the body of a request on as it comes.

@@ -119,6 +119,27 @@ impl ResponseBody {
         }
     }
 
+    /// Reads the content of what of `bytes` belongs to this body; how many bytes that are, and
+    /// the content.
+    ///
+    /// # Errors
+    /// When the bytes are no chunked coding.
+    pub(crate) fn read(&mut self, bytes: &[u8]) -> Result<(usize, Vec<u8>), String> {
+        let ResponseBody::Chunked(chunked) = self else {
+            let n = self.advance(bytes)?;
+            return Ok((n, bytes[..n].to_vec()));
+        };
+        let (mut used, mut content) = (0, Vec::new());
+        while used < bytes.len() && !chunked.is_done() {
+            let step = chunked
+                .step(&bytes[used..])
+                .map_err(|refusal| refusal.message)?;
+            content.extend_from_slice(&bytes[used..][step.data]);
+            used += step.used;
+        }
+        Ok((used, content))
+    }
+
     /// Whether all of it has passed; never so before the daemon closes where that is its end.
     pub(crate) fn is_done(&self) -> bool {
         match self {

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 /// A JSON object: its members in document order, keys and values as their JSON text.
 #[derive(Debug, Default)]
 pub(crate) struct Object<'a> {
-    members: Vec<(&'a str, Cow<'a, str>)>,
+    members: Vec<(Cow<'a, str>, Cow<'a, str>)>,
 }
 
 impl<'a> Object<'a> {
@@ -43,9 +43,17 @@ impl<'a> Object<'a> {
         self.members.retain(|(key, _)| !names_field(key, name));
     }
 
-    /// Appends a member; `key` is the JSON text of a string, `value` that of any value.
-    pub(crate) fn push(&mut self, key: &'a str, value: String) {
-        self.members.push((key, Cow::Owned(value)));
+    /// Makes `name` the last member, with this JSON text as its value, in place of all that
+    /// [`values`](Self::values) gives for it.
+    pub(crate) fn set(&mut self, name: &str, value: String) {
+        self.remove(name);
+        self.members
+            .push((Cow::Owned(string(name)), Cow::Owned(value)));
+    }
+
+    /// The members: the JSON text of the key, and of the value.
+    pub(crate) fn members(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.members.iter().map(|(key, value)| (&**key, &**value))
     }
 }
 
@@ -74,7 +82,7 @@ impl<'a> Deserialize<'a> for Object<'a> {
             fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Object<'a>, A::Error> {
                 let mut members = Vec::new();
                 while let Some((key, value)) = map.next_entry::<&RawValue, &RawValue>()? {
-                    members.push((key.get(), Cow::Borrowed(value.get())));
+                    members.push((Cow::Borrowed(key.get()), Cow::Borrowed(value.get())));
                 }
                 Ok(Object { members })
             }
@@ -88,15 +96,23 @@ pub(crate) fn string(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
+/// Decodes the JSON text of a value.
+pub(crate) fn decode<'t, T: Deserialize<'t>>(text: &'t str) -> Option<T> {
+    serde_json::from_str(text).ok()
+}
+
 /// Whether Go's `encoding/json` takes the key (its JSON text, quotes and all) for the struct
 /// field `name`: the same but for case, where U+017F folds to `s` and U+212A to `k`
 /// (`foldName` in encoding/json).
 fn names_field(key: &str, name: &str) -> bool {
     // Go reads a lone surrogate as U+FFFD, which no field name folds to.
-    let Ok(key) = serde_json::from_str::<Cow<'_, str>>(key) else {
-        return false;
-    };
-    key.chars().map(fold).eq(name.chars().map(fold))
+    serde_json::from_str::<Cow<'_, str>>(key).is_ok_and(|key| same_but_for_case(&key, name))
+}
+
+/// Whether two names differ at most in case, as Go folds the letters of ASCII
+/// (`strings.EqualFold`).
+pub(crate) fn same_but_for_case(a: &str, b: &str) -> bool {
+    a.chars().map(fold).eq(b.chars().map(fold))
 }
 
 fn fold(c: char) -> char {
@@ -147,8 +163,7 @@ mod tests {
     fn what_is_not_edited_keeps_its_text() {
         let text = r#"{ "z":1.0e+2 ,"Labels":{},"a" : 12345678901234567890123, "\u0061":[ {"x" : null} ],"b":"\ud800"}"#;
         let mut object = Object::parse(text.as_bytes()).unwrap().unwrap();
-        object.remove("Labels");
-        object.push("\"Labels\"", "{}".to_owned());
+        object.set("Labels", "{}".to_owned());
         assert_eq!(
             object.to_string(),
             r#"{"z":1.0e+2,"a":12345678901234567890123,"\u0061":[ {"x" : null} ],"b":"\ud800","Labels":{}}"#

@@ -7,6 +7,14 @@ use std::path::Path;
 use crate::error::Error;
 use crate::json;
 
+/// What the keys of the labels begin with that the daemon lays over those of a task's container
+/// (`systemLabelPrefix` in moby daemon/cluster/executor/container).
+const TASK_LABEL_PREFIX: &str = "com.docker.swarm.";
+
+/// The label by which `docker volume prune` knows an anonymous volume, from Docker 23 on. The
+/// daemon gives it to those it makes for `Volumes`, but only newer ones to those of `Mounts`.
+pub(crate) const ANONYMOUS_VOLUME: &str = "com.docker.volume.anonymous";
+
 /// One `KEY=VALUE` of the operator; valid once it exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Label {
@@ -23,7 +31,7 @@ impl Label {
     ///
     /// # Errors
     /// When the key is empty or cannot be written on every path on which labels travel (query,
-    /// JSON, `LABEL` instruction, frontend option), or when the value has a control character.
+    /// JSON, `LABEL` instruction, frontend option, task of a service), or when the value has a control character.
     pub fn parse(text: &str) -> Result<Label, Error> {
         let (key, value) = text.split_once('=').unwrap_or((text, ""));
         if key.is_empty() {
@@ -35,6 +43,17 @@ impl Label {
             return Err(Error::Usage(format!(
                 "label {text:?} has {c:?} in its key; a key has no white space, quotes, \
                  backslash, '$' or control characters"
+            )));
+        }
+        if key.starts_with(TASK_LABEL_PREFIX) {
+            return Err(Error::Usage(format!(
+                "label {text:?} has a key that begins with {TASK_LABEL_PREFIX:?}; the daemon \
+                 gives containers of services its own labels there"
+            )));
+        }
+        if key == ANONYMOUS_VOLUME {
+            return Err(Error::Usage(format!(
+                "label {text:?} would make every volume anonymous to the daemon, which prunes those"
             )));
         }
         if let Some(c) = value.chars().find(|c| is_line_break_or_control(*c)) {
@@ -102,12 +121,25 @@ impl Labels {
         self.0.iter()
     }
 
+    /// The same labels with their values as `write` writes them, for a place where they are not
+    /// read as they are.
+    pub(crate) fn with_values(&self, write: impl Fn(&str) -> String) -> Labels {
+        let labels = self.0.iter().map(|label| Label {
+            key: label.key.clone(),
+            value: write(&label.value),
+        });
+        Labels(labels.collect())
+    }
+
     /// The JSON object of the client's labels with these laid over them: a client's label stays
-    /// where it was unless its key is one of these, and these come last.
+    /// where it was unless its key is one of these, and these come last. Podman writes labels as
+    /// `KEY=VALUE` on the way, so the client's key `a=b` is its key `a` too.
     pub(crate) fn over(&self, client: &[(String, String)]) -> String {
-        let kept = client
-            .iter()
-            .filter(|(key, _)| !self.0.iter().any(|label| label.key == *key));
+        let is_forced = |key: &str| {
+            let key = key.split('=').next();
+            self.0.iter().any(|label| Some(&*label.key) == key)
+        };
+        let kept = client.iter().filter(|(key, _)| !is_forced(key));
         let forced = self.0.iter().map(|label| (&label.key, &label.value));
         let mut object = String::from("{");
         for (key, value) in kept.map(|(key, value)| (key, value)).chain(forced) {
@@ -190,6 +222,14 @@ mod tests {
             ("a\"=x", "label \"a\\\"=x\" has '\"' in its key"),
             ("a$=x", "label \"a$=x\" has '$' in its key"),
             ("a\\b", "label \"a\\\\b\" has '\\\\' in its key"),
+            (
+                "com.docker.swarm.task.id=x",
+                "label \"com.docker.swarm.task.id=x\" has a key that begins with",
+            ),
+            (
+                "com.docker.volume.anonymous",
+                "label \"com.docker.volume.anonymous\" would make every volume anonymous",
+            ),
             ("a=x\ny", "label \"a=x\\ny\" has '\\n' in its value"),
             (
                 "a=x\u{7f}",
@@ -223,7 +263,8 @@ mod tests {
     #[test]
     fn the_operators_value_wins_and_the_clients_other_labels_stay() {
         let labels = labels(&["a=1", "b=\"\\"]).unwrap();
-        let client = [("z", "26"), ("a", "0")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+        let client = [("z", "26"), ("a", "0"), ("a=1", "0")];
+        let client = client.map(|(k, v)| (k.to_owned(), v.to_owned()));
         assert_eq!(labels.over(&client), r#"{"z":"26","a":"1","b":"\"\\"}"#);
         assert_eq!(labels.over(&[]), r#"{"a":"1","b":"\"\\"}"#);
     }

@@ -14,20 +14,23 @@
 //! (`wire`, `exchange`, `tunnel`), and the process (`connection`, `listener`, `args`). Start
 //! reading at `connection`.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
 use nix::sys::signal::{SigSet, Signal};
 
 pub mod args;
+mod ask;
+mod cgroup;
 mod chunked;
 mod connection;
+mod create;
 mod endpoint;
 mod error;
 mod exchange;
 mod framing;
 mod head;
-mod inject;
 mod json;
 mod labels;
 mod listener;
@@ -42,6 +45,7 @@ pub use labels::{Label, Labels};
 pub use listener::Access;
 
 use connection::Settings;
+use create::{Policy, Redirect};
 use listener::Listener;
 
 /// Listens and serves until SIGTERM or SIGINT, then removes the socket.
@@ -63,18 +67,43 @@ pub fn run(args: args::Args) -> Result<(), Error> {
         args.listen,
         args.daemon
     );
+    if let Some(parent) = args.cgroup_parent.clone() {
+        let daemon = args.daemon.clone();
+        spawn("cgroup", move || cgroup::check(&parent, &daemon))?;
+    }
+    let redirect = match args.redirects_socket_mounts {
+        true => Some(Redirect {
+            daemon: absolute(&args.daemon)?,
+            proxy: absolute(&args.listen)?,
+        }),
+        false => None,
+    };
+    let policy = Policy {
+        labels: args.labels,
+        cgroup_parent: args.cgroup_parent,
+        redirect,
+    };
     let settings = Arc::new(Settings {
         daemon: args.daemon,
-        labels: args.labels,
+        policy,
+        is_strict: args.is_strict,
     });
     let accepting = Arc::clone(&listener);
-    thread::Builder::new()
-        .name("accept".to_owned())
-        .spawn(move || accepting.serve(&settings))
-        .map_err(|err| Error::Failure(format!("cannot start a thread: {err}")))?;
+    spawn("accept", move || accepting.serve(&settings))?;
 
     let signal = signals.wait();
     listener.remove();
     log::info!("ended by {}", signal.map_or("an error", Signal::as_str));
     Ok(())
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+    let thread = thread::Builder::new().name(name.to_owned()).spawn(run);
+    thread
+        .map(drop)
+        .map_err(|err| Error::Failure(format!("cannot start a thread: {err}")))
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Error> {
+    std::path::absolute(path).map_err(|err| Error::Failure(format!("{path:?}: {err}")))
 }

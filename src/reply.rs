@@ -1,5 +1,6 @@
 //! The answers that the proxy makes itself, in the daemon's own shape.
 
+use crate::create::Answer;
 use crate::error::Refusal;
 
 /// The answer to an `Expect: 100-continue` where the proxy wants the body itself.
@@ -18,6 +19,18 @@ pub(crate) fn refusal(refusal: &Refusal, method: &str, then: Then) -> Vec<u8> {
     let body = format!("{}\n", serde_json::json!({ "message": message }));
     response(
         refusal.status,
+        "Content-Type: application/json\r\n",
+        &body,
+        method,
+        then,
+    )
+}
+
+/// The daemon's answer to a question of the proxy, as the answer to the client's request.
+pub(crate) fn answer(answer: &Answer, method: &str, then: Then) -> Vec<u8> {
+    let body = String::from_utf8_lossy(&answer.body);
+    response(
+        answer.status,
         "Content-Type: application/json\r\n",
         &body,
         method,
@@ -53,13 +66,18 @@ fn reason(status: u16) -> &'static str {
     match status {
         301 => "Moved Permanently",
         400 => "Bad Request",
+        403 => "Forbidden",
+        404 => "Not Found",
+        409 => "Conflict",
         408 => "Request Timeout",
         413 => "Content Too Large",
         417 => "Expectation Failed",
         431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
         501 => "Not Implemented",
         502 => "Bad Gateway",
         503 => "Service Unavailable",
+        504 => "Gateway Timeout",
         505 => "HTTP Version Not Supported",
         _ => "Error",
     }

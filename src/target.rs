@@ -144,7 +144,7 @@ pub(crate) fn is_unreserved(byte: u8) -> bool {
 }
 
 /// The shortest form of a path: no empty, `.` or `..` elements, one trailing slash kept.
-fn clean(path: &[u8]) -> Vec<u8> {
+pub(crate) fn clean(path: &[u8]) -> Vec<u8> {
     let mut elements: Vec<&[u8]> = Vec::new();
     for element in path.split(|&b| b == b'/') {
         match element {

@@ -7,6 +7,10 @@
 #   tests/engine.sh run CMD...   runs CMD with an engine of its own, named in
 #                                DOCKER_LABEL_PROXY_TEST_ENGINE, and ends the engine with it
 #   tests/engine.sh image        writes the file system of a small image (busybox) to stdout, as tar
+#   tests/engine.sh fetch        downloads the engine that ENGINE names, or says why it cannot
+#
+# The engine is the machine's dockerd, or with ENGINE=docker-26 that of Debian 13, which is unpacked
+# into a cache (DOCKER_LABEL_PROXY_TEST_CACHE), or with ENGINE=podman the machine's Podman.
 #
 # The engine has mount, network and process namespaces of its own, so it cannot reach an engine
 # that the machine runs already, and nothing of it outlives its first process. All its state is in
@@ -18,11 +22,15 @@ self=$(readlink -f "$0")
 
 die() { echo "engine.sh: $*" >&2; exit 1; }
 have() { command -v "$1" >/dev/null; }
-usage() { sed -n '3,9s/^# \{0,1\}//p' "$self" >&2; exit 2; }
+usage() { sed -n '3,/^#$/{/^#$/d;s/^# \{0,1\}//p}' "$self" >&2; exit 2; }
 
 # The machine's own docker rather than one that shadows it.
 docker=${DOCKER:-/usr/bin/docker}
 [ -x "$docker" ] || docker=docker
+
+engine=${ENGINE:-machine}
+case $engine in machine | docker-26 | podman) ;; *) die "ENGINE=$engine: docker-26 or podman" ;; esac
+cache=${DOCKER_LABEL_PROXY_TEST_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/docker-label-proxy-test}/docker-26
 
 # The packages that are missing. docker.io brings containerd, runc and iptables with it, and on
 # older releases the docker command too.
@@ -55,6 +63,31 @@ install() {
 		fi
 		rm -f "$log"
 	done
+}
+
+fetch() {
+	local keys=/usr/share/keyrings/debian-archive-keyring.gpg mirror options
+	case $engine in
+	machine) return ;;
+	podman) have podman || die "no podman; it is tested where it is installed (apt-get install podman)" && return ;;
+	esac
+	[ ! -e "$cache/complete" ] || return 0
+	have apt-get && have dpkg && [ -e "$keys" ] || die "docker-26 can be fetched on Debian only"
+	mirror=$(sed -n 's/^URIs: *\([^ ]*\).*/\1/p; s/^deb \(\[[^]]*\] *\)\?\([^ ]*\).*/\2/p' \
+		/etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null | head -1 || true)
+	mkdir -p "$cache"/{lists/partial,archives/partial,debs,root}
+	echo "deb [signed-by=$keys] ${mirror:-http://deb.debian.org/debian} trixie main" >"$cache/sources.list"
+	# An apt of its own: what the machine may install stays as it is. (The sandbox user of apt has
+	# no rights in the cache.)
+	options=(-qq -o "Dir::Etc::SourceList=$cache/sources.list" -o Dir::Etc::SourceParts=/dev/null
+		-o "Dir::State::Lists=$cache/lists" -o "Dir::Cache=$cache" -o APT::Sandbox::User=root)
+	apt-get "${options[@]}" update
+	# runc is the machine's: trixie's needs a newer libc.
+	(cd "$cache/debs" && apt-get "${options[@]}" download docker.io containerd)
+	for package in "$cache"/debs/*.deb; do dpkg -x "$package" "$cache/root"; done
+	"$cache/root/usr/sbin/dockerd" --version
+	rm -rf "$cache/lists" "$cache/archives" "$cache/debs"
+	touch "$cache/complete"
 }
 
 image() {
@@ -101,6 +134,7 @@ start() {
 	case $dir/ in /run/* | /etc/* | /opt/*) die "$dir: the engine has a /run, /etc and /opt of its own" ;; esac
 	[ ${#dir} -le 90 ] || die "$dir: too long for a socket's path"
 	if running "$dir" >/dev/null; then die "$dir: runs already"; fi
+	fetch
 	rm -f "$dir/pid" "$dir/docker.sock"
 	setsid unshare --mount --propagation private --net --pid --fork -- \
 		bash "$self" inside "$dir" >"$dir/log" 2>&1 </dev/null &
@@ -117,7 +151,7 @@ start() {
 	if [ -z "$ready" ]; then
 		tail -20 "$dir/log" >&2
 		stop "$dir"
-		die "dockerd does not answer"
+		die "the engine does not answer"
 	fi
 	image | "$docker" -H "unix://$dir/docker.sock" import -c 'CMD ["/bin/sh"]' -c 'ENV PATH=/bin' \
 		- busybox:latest >/dev/null || { stop "$dir"; die "could not import the image busybox:latest"; }
@@ -150,11 +184,25 @@ inside() {
 		done
 	fi
 	busybox ip link set lo up
-	# No firewall rules: nobody needs to reach these containers, and not every kernel has them.
-	dockerd --host "unix://$dir/docker.sock" --group "$(id -gn)" --pidfile "$dir/dockerd.pid" \
-		--data-root "$dir/data" --exec-root "$dir/exec" --cgroup-parent "/$(cgroup_of "$pid")" \
-		--exec-opt native.cgroupdriver=cgroupfs --iptables=false &
+	case $engine in
+	podman) run_podman "$dir" & ;;
+	*) run_dockerd "$dir" "$(cgroup_of "$pid")" & ;;
+	esac
 	wait $!
+}
+
+run_podman() {
+	exec podman --root "$1/data" --runroot "$1/exec" --tmpdir "$1/tmp" --cgroup-manager cgroupfs \
+		--events-backend file --network-config-dir "$1/networks" \
+		system service --time 0 "unix://$1/docker.sock"
+}
+
+run_dockerd() {
+	[ "$engine" != docker-26 ] || PATH=$cache/root/usr/sbin:$cache/root/usr/bin:$PATH
+	# No firewall rules: nobody needs to reach these containers, and not every kernel has them.
+	exec dockerd --host "unix://$1/docker.sock" --group "$(id -gn)" --pidfile "$1/dockerd.pid" \
+		--data-root "$1/data" --exec-root "$1/exec" --cgroup-parent "/$2" \
+		--exec-opt native.cgroupdriver=cgroupfs --iptables=false
 }
 
 stop() {
@@ -192,12 +240,14 @@ run() {
 	trap 'exit 130' INT
 	trap 'exit 143' TERM HUP
 	bash "$self" start "$dir"
-	DOCKER_LABEL_PROXY_TEST_ENGINE=unix://$dir/docker.sock "$@" || status=$?
+	# What is below this cgroup is cleaned up with the engine; and whoever runs has it alone.
+	DOCKER_LABEL_PROXY_TEST_ENGINE=unix://$dir/docker.sock DOCKER_LABEL_PROXY_TEST_ENGINE_IS_PRIVATE=1 \
+		DOCKER_LABEL_PROXY_TEST_CGROUP=/$(cgroup_of "$(running "$dir")") "$@" || status=$?
 	exit $status
 }
 
 case ${1-} in
-install | image) [ $# = 1 ] || usage; "$1" ;;
+install | image | fetch) [ $# = 1 ] || usage; "$1" ;;
 start | stop | inside) [ $# = 2 ] || usage; "$1" "$2" ;;
 run) [ $# -ge 2 ] || usage; shift; run "$@" ;;
 *) usage ;;

@@ -33,14 +33,18 @@ pub struct Case {
 
 impl Case {
     pub fn new() -> Case {
+        Case::with(&engine().socket, &[])
+    }
+
+    /// A case whose proxy has these arguments besides the labels, and `daemon` behind it: the
+    /// engine, or what leads there.
+    pub fn with(daemon: &Path, arguments: &[&str]) -> Case {
         let engine = engine();
         // Closed by a letter, so that no job begins with another.
         let job = format!("{}-{}x", engine.run, unique());
         let labels = [format!("{JOB}={job}"), format!("{NOTE}={NOTE_VALUE}")];
-        let proxy = Proxy::start(
-            &engine.socket,
-            &["--label", &labels[0], "--label", &labels[1]],
-        );
+        let labels = ["--label", &labels[0], "--label", &labels[1]];
+        let proxy = Proxy::start(daemon, &[&labels, arguments].concat());
         Case {
             job,
             proxy,

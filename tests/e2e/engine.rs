@@ -19,6 +19,8 @@ pub struct Engine {
     pub image: String,
     /// The newest version of the API that the engine has.
     pub api: String,
+    /// Podman's major version, if that is what it is.
+    pub podman: Option<u32>,
 }
 
 static ENGINE: OnceLock<Engine> = OnceLock::new();
@@ -30,8 +32,21 @@ pub fn address() -> Option<String> {
         .filter(|address| !address.is_empty())
 }
 
+/// Whether nothing but this run uses the engine, so that it may become a swarm.
+pub fn is_private() -> bool {
+    env::var("DOCKER_LABEL_PROXY_TEST_ENGINE_IS_PRIVATE").is_ok_and(|value| value == "1")
+}
+
 /// The engine, prepared by the first case that needs it.
 pub fn engine() -> &'static Engine {
+    static IS_PREPARED: OnceLock<()> = OnceLock::new();
+    let engine = plain_engine();
+    IS_PREPARED.get_or_init(|| engine.import(&engine.image, &image()));
+    engine
+}
+
+/// The engine as it was found.
+pub fn plain_engine() -> &'static Engine {
     ENGINE.get_or_init(|| {
         let address = address().expect("DOCKER_LABEL_PROXY_TEST_ENGINE is set");
         let socket = address
@@ -43,12 +58,14 @@ pub fn engine() -> &'static Engine {
             image: format!("{run}-busybox"),
             run,
             api: String::new(),
+            podman: None,
         };
-        engine.api = engine.get("/version").expect("a version")["ApiVersion"]
-            .as_str()
-            .unwrap()
-            .to_owned();
-        engine.import(&engine.image, &image());
+        let version = engine.get("/version").expect("a version");
+        engine.api = version["ApiVersion"].as_str().unwrap().to_owned();
+        if version["Components"][0]["Name"] == "Podman Engine" {
+            let podman = version["Version"].as_str().unwrap();
+            engine.podman = Some(podman.split('.').next().unwrap().parse().unwrap());
+        }
         engine
     })
 }
@@ -59,7 +76,11 @@ pub fn leave() -> Vec<String> {
         return Vec::new();
     };
     let (status, _) = engine.ask("DELETE", &format!("/images/{}?force=1", engine.image), None);
-    assert_eq!(status, 200, "the image of the run is removed");
+    // Not there if no case needed it.
+    assert!(
+        matches!(status, 200 | 404),
+        "the image of the run is removed"
+    );
     engine.remove(&engine.run)
 }
 
@@ -80,6 +101,10 @@ fn image() -> Vec<u8> {
 }
 
 impl Engine {
+    pub fn is_podman(&self) -> bool {
+        self.podman.is_some()
+    }
+
     pub fn connect(&self) -> Wire {
         Wire::new(
             std::os::unix::net::UnixStream::connect(&self.socket).expect("the engine accepts"),
@@ -147,10 +172,14 @@ impl Engine {
             } else {
                 &list
             };
-            for object in list.as_array().into_iter().flatten() {
+            let mut list: Vec<&Value> = list.as_array().into_iter().flatten().collect();
+            // These are used by other networks.
+            list.sort_by_key(|object| object["ConfigOnly"] == true);
+            for object in list {
                 let ours = |name: &&Value| {
-                    name.as_str()
-                        .is_some_and(|name| name.trim_start_matches('/').starts_with(prefix))
+                    // Podman shows images with the registry that they would be of.
+                    let last = name.as_str().and_then(|name| name.rsplit('/').next());
+                    last.is_some_and(|name| name.starts_with(prefix))
                 };
                 // An image by its names, if it has any: another case may have made the same.
                 let tags = object["RepoTags"].as_array().into_iter().flatten();

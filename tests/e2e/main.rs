@@ -23,6 +23,7 @@ mod wire;
 mod case;
 mod command;
 mod connections;
+mod coverage;
 mod creates;
 mod engine;
 mod leaks;
@@ -43,10 +44,13 @@ fn test(name: impl Into<String>, run: impl Fn() + Send + 'static) -> Test {
 
 fn main() -> ExitCode {
     let mut args = Arguments::from_args();
-    // Most cases wait for the engine most of the time.
-    args.test_threads.get_or_insert(6);
     let has_engine = engine::address().is_some();
-    let tests: Vec<Trial> = [
+    // Most cases wait for the engine most of the time. Podman cannot list images while others are
+    // removed.
+    let is_podman = has_engine && engine::plain_engine().is_podman();
+    args.test_threads
+        .get_or_insert(if is_podman { 1 } else { 6 });
+    let mut tests: Vec<Trial> = [
         creates::tests(),
         raw_creates::tests(),
         connections::tests(),
@@ -64,6 +68,7 @@ fn main() -> ExitCode {
         Trial::test(name, run).with_ignored_flag(!has_engine)
     })
     .collect();
+    tests.extend(coverage::trials());
     let count = tests.len();
     let conclusion = libtest_mimic::run(&args, tests);
     if !has_engine && !args.list {
@@ -71,11 +76,12 @@ fn main() -> ExitCode {
             "{count} end-to-end cases left out, they need a Docker engine; `make test` runs them"
         );
     }
+    let is_covered = coverage::conclude();
     let left = engine::leave();
     if !left.is_empty() {
         eprintln!("left behind on the engine: {}", left.join(", "));
     }
-    if conclusion.has_failed() || !left.is_empty() {
+    if conclusion.has_failed() || !is_covered || !left.is_empty() {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS

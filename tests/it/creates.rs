@@ -93,16 +93,16 @@ fn the_labels_are_written_once_and_last() {
     for (client, expected) in [
         ("{}", r#"{"Labels":{"job":"42"}}"#),
         (
-            r#"{"Labels":{},"Image":"i"}"#,
-            r#"{"Image":"i","Labels":{"job":"42"}}"#,
+            r#"{"Labels":{},"User":"i"}"#,
+            r#"{"User":"i","Labels":{"job":"42"}}"#,
         ),
         (
-            r#"{"Labels":null,"Image":"i"}"#,
-            r#"{"Image":"i","Labels":{"job":"42"}}"#,
+            r#"{"Labels":null,"User":"i"}"#,
+            r#"{"User":"i","Labels":{"job":"42"}}"#,
         ),
         (
-            r#"{"Labels":{"own":"1"},"Image":"i"}"#,
-            r#"{"Image":"i","Labels":{"own":"1","job":"42"}}"#,
+            r#"{"Labels":{"own":"1"},"User":"i"}"#,
+            r#"{"User":"i","Labels":{"own":"1","job":"42"}}"#,
         ),
         (
             r#"{"Labels":{"job":"0","own":"1"}}"#,
@@ -113,8 +113,8 @@ fn the_labels_are_written_once_and_last() {
             r#"{"Labels":{"own":"","job":"42"}}"#,
         ),
         (
-            " \r\n\t{ \"Image\" : \"i\" } \n",
-            r#"{"Image":"i","Labels":{"job":"42"}}"#,
+            " \r\n\t{ \"User\" : \"i\" } \n",
+            r#"{"User":"i","Labels":{"job":"42"}}"#,
         ),
     ] {
         for target in CREATES {
@@ -299,9 +299,9 @@ fn the_rest_of_a_create_passes() {
     let request = bench.forwarded(
         "/v1.41/containers/create?name=x&platform=a%2Fb",
         "User-Agent: u\r\nX-Registry-Auth: s\r\nContent-Type: application/json; charset=utf-8\r\n",
-        b"{\"Image\":\"i\"}",
+        b"{\"User\":\"i\"}",
     );
-    let body = r#"{"Image":"i","Labels":{"job":"42"}}"#;
+    let body = r#"{"User":"i","Labels":{"job":"42"}}"#;
     assert_eq!(
         String::from_utf8(request.head).unwrap(),
         format!(
