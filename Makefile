@@ -3,9 +3,12 @@
 #   make           builds the program for release
 #   make test      unit, integration and end-to-end tests, the latter with a private Docker engine
 #                  (DOCKER_LABEL_PROXY_TEST_ENGINE=unix:///path/of.sock: with that engine instead)
+#   make test-engines
+#                  what is created and how, with Docker 26 and Podman too, where they can be had
 #   make check     formatting, lints and documentation, with warnings as errors
 #   make static    a static binary, for any Linux on x86-64
 #   make demo      shows with a private Docker engine what the program does
+#   make fuzz      fuzzes what reads bytes of others (FUZZ_SECONDS each; cargo-fuzz and nightly Rust)
 #   make install   the program, its manual page and its systemd unit (DESTDIR, PREFIX)
 #   make clean     removes what was built
 #   make help      this text
@@ -26,7 +29,7 @@ export CARGO_TARGET_DIR
 name := docker-label-proxy
 binary := $(CARGO_TARGET_DIR)/release/$(name)
 
-.PHONY: build test check static demo install clean help
+.PHONY: build test test-engines check static demo fuzz install clean help
 
 build:
 	$(CARGO) build $(CARGOFLAGS) --release
@@ -38,6 +41,19 @@ else
 	tests/engine.sh install
 	tests/engine.sh run $(CARGO) test $(CARGOFLAGS) --no-fail-fast
 endif
+
+# Each prints how many creation paths are labelled; one that cannot be had says why.
+test-engines:
+	tests/engine.sh install
+	$(CARGO) test $(CARGOFLAGS) --test e2e --no-run
+	@status=0; \
+	for engine in machine docker-26 podman; do \
+		export ENGINE=$$engine; \
+		echo "--- $$engine"; \
+		tests/engine.sh fetch || continue; \
+		tests/engine.sh run $(CARGO) test $(CARGOFLAGS) --quiet --test e2e -- --quiet coverage/ || status=1; \
+	done; \
+	exit $$status
 
 check:
 	$(CARGO) fmt --check
@@ -51,6 +67,12 @@ demo:
 	@tests/engine.sh install
 	$(CARGO) build $(CARGOFLAGS)
 	@tests/engine.sh run tests/demo.sh $(CARGO_TARGET_DIR)/debug/$(name)
+
+FUZZ_SECONDS ?= 600
+fuzz:
+	for target in frames messages; do \
+		$(CARGO) +nightly fuzz run --fuzz-dir tests/fuzz $$target -- -max_total_time=$(FUZZ_SECONDS) || exit; \
+	done
 
 # Not "build": root, who installs, often has no cargo.
 $(binary):

@@ -16,6 +16,7 @@ use crate::endpoint::{self, Action, Kind};
 use crate::error::Refusal;
 use crate::exchange::{self, End, Exchange, Outgoing};
 use crate::framing::RequestFraming;
+use crate::h2;
 use crate::head::{HeadEnd, RequestHead};
 use crate::reply::{self, Then};
 use crate::target::{Target, with_query};
@@ -100,8 +101,20 @@ impl Connection<'_> {
     /// Reads a request and answers it.
     fn next_request(&mut self) -> Then {
         let head = match self.read_head() {
-            Ok(Some(head)) => head,
+            Ok(Some(len)) if h2::begins_with(&self.client.buffered()[..len]) => {
+                let end = self.http2();
+                return end.unwrap_or_else(|refusal| self.refuse(&refusal, "", Then::Close));
+            }
+            Ok(Some(len)) => {
+                let head = RequestHead::parse(&self.client.buffered()[..len]);
+                self.client.consume(len);
+                head
+            }
             Ok(None) => return Then::Close,
+            Err(refusal) => Err(refusal),
+        };
+        let head = match head {
+            Ok(head) => head,
             Err(refusal) => return self.refuse(&refusal, "", Then::Close),
         };
         let mut request = Request {
@@ -119,9 +132,9 @@ impl Connection<'_> {
         }
     }
 
-    /// The next head, or `None` when the client is done. The wait for its first byte has no
-    /// limit: clients keep connections open for hours.
-    fn read_head(&mut self) -> Result<Option<RequestHead>, Refusal> {
+    /// Reads the next head and tells its length, or `None` when the client is done. The wait for
+    /// its first byte has no limit: clients keep connections open for hours.
+    fn read_head(&mut self) -> Result<Option<usize>, Refusal> {
         self.client.shrink();
         if self.client.buffered().is_empty() && !matches!(self.client.fill(), Ok(1..)) {
             return Ok(None);
@@ -130,9 +143,7 @@ impl Connection<'_> {
         let mut end = HeadEnd::default();
         loop {
             if let Some(len) = end.find(self.client.buffered())? {
-                let head = RequestHead::parse(&self.client.buffered()[..len])?;
-                self.client.consume(len);
-                return Ok(Some(head));
+                return Ok(Some(len));
             }
             match self.client.fill_until(deadline) {
                 Ok(1..) => (),
@@ -194,7 +205,7 @@ impl Connection<'_> {
                             use API version 1.24 or later";
                 return Err(Refusal::bad_request(what));
             }
-            Action::Start | Action::Pass | Action::Hijack => (),
+            Action::Start | Action::Pass | Action::Hijack | Action::Grpc => (),
         }
         request.head.target = target.origin_form();
         self.forward(request, action, None, None)
@@ -349,7 +360,8 @@ impl Connection<'_> {
         body: Option<Vec<u8>>,
         created: Option<&Created>,
     ) -> Result<Then, Refusal> {
-        if action != Action::Hijack {
+        let can_hijack = matches!(action, Action::Hijack | Action::Grpc);
+        if !can_hijack {
             // Where no upgrade can be looked into, none is asked for; daemons ignore it there.
             keep_http(&mut request.head);
         }
@@ -373,7 +385,7 @@ impl Connection<'_> {
         request.is_unread = outgoing.rest != RequestFraming::None;
         let exchange = Exchange {
             method: &request.head.method,
-            can_hijack: action == Action::Hijack,
+            can_hijack,
             expects_continue: request.expects_continue && request.is_unread,
         };
         let number = self.number;
@@ -393,6 +405,14 @@ impl Connection<'_> {
             return Ok(Then::NextRequest);
         }
         match end {
+            End::Tunnel if action == Action::Grpc => {
+                log::debug!("#{number} is HTTP/2");
+                let (policy, origin) = (&self.settings.policy, h2::Origin::Upgrade);
+                match h2::run(number, policy, origin, &mut self.client, daemon) {
+                    h2::End::Failed => self.linger(),
+                    h2::End::Closed | h2::End::NotSpoken => (),
+                }
+            }
             End::Tunnel => {
                 log::debug!("#{number} is a tunnel");
                 tunnel::run(&mut self.client, daemon);
@@ -400,6 +420,28 @@ impl Connection<'_> {
             End::Cut => wire::shutdown(self.client.socket(), Shutdown::Both),
             End::Reusable | End::Closed if request.is_unread => self.linger(),
             End::Reusable | End::Closed => (),
+        }
+        Ok(Then::Close)
+    }
+
+    /// Serves a client that begins with HTTP/2, if the daemon speaks it.
+    fn http2(&mut self) -> Result<Then, Refusal> {
+        self.daemon = None;
+        self.dial()?;
+        let Some(daemon) = &mut self.daemon else {
+            return Ok(Then::Close);
+        };
+        log::debug!("#{} begins with HTTP/2", self.number);
+        let (policy, origin) = (&self.settings.policy, h2::Origin::PriorKnowledge);
+        match h2::run(self.number, policy, origin, &mut self.client, daemon) {
+            h2::End::Closed => (),
+            h2::End::Failed => self.linger(),
+            h2::End::NotSpoken => {
+                return Err(Refusal::new(
+                    505,
+                    "the daemon does not speak HTTP/2; use HTTP/1.1",
+                ));
+            }
         }
         Ok(Then::Close)
     }

@@ -44,6 +44,8 @@ pub(crate) enum Action {
     Pass,
     /// Passes it on; the daemon may take over the connection (hijack) or upgrade it.
     Hijack,
+    /// Passes it on, to upgrade the connection to HTTP/2; calls of BuildKit are labelled there.
+    Grpc,
     /// Passes it on, unless it is of an API version before 1.24 and has a body: with one it makes
     /// volumes that nothing can label.
     Start,
@@ -58,16 +60,17 @@ pub(crate) enum Action {
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Pass => f.write_str("passes"),
-            Self::Hijack => f.write_str("passes, may become a tunnel"),
-            Self::Start => f.write_str("passes, without a body before API 1.24"),
-            Self::Label(kind, recipe) => write!(f, "{kind}: {recipe}"),
-            Self::CannotLabel(why) => write!(f, "not labelled: {why}"),
+            Pass => f.write_str("passes"),
+            Hijack => f.write_str("passes, may become a tunnel"),
+            Grpc => f.write_str("image: the messages of BuildKit"),
+            Start => f.write_str("passes, without a body before API 1.24"),
+            Label(kind, recipe) => write!(f, "{kind}: {recipe}"),
+            CannotLabel(why) => write!(f, "not labelled: {why}"),
         }
     }
 }
 
-use Action::{CannotLabel, Hijack, Label, Pass, Start};
+use Action::{CannotLabel, Grpc, Hijack, Label, Pass, Start};
 
 /// Why a request that no row of the table names cannot be labelled.
 pub(crate) const UNKNOWN: Action = CannotLabel("an unknown endpoint may create anything");
@@ -106,7 +109,7 @@ pub(crate) const TABLE: &[(&str, &str, Action)] = &[
     ("POST", "/containers/*/wait", Pass),
     ("POST", "/exec/*/resize", Pass),
     ("POST", "/exec/*/start", Hijack),
-    ("POST", "/grpc", Hijack),
+    ("POST", "/grpc", Grpc),
     ("POST", "/images/create", Label(Kind::Image, Recipe::ImageCreate)),
     ("POST", "/images/load", CannotLabel(LOAD)),
     ("POST", "/images/prune", Pass),
@@ -323,6 +326,7 @@ mod tests {
         }
         assert_eq!(of("GET", "/containers/create"), Pass);
         assert_eq!(of("POST", "/networks/create/connect"), Pass);
+        assert_eq!(of("POST", "/v1.41/grpc"), Grpc);
     }
 
     #[test]
@@ -372,7 +376,6 @@ mod tests {
             ("GET", "/containers/x/attach/ws"),
             ("POST", "/exec/0123/start"),
             ("POST", "/session"),
-            ("POST", "/v1.41/grpc"),
             ("POST", "/v4.3.1/libpod/containers/x/attach"),
             ("POST", "/v4.3.1/libpod/exec/0123/start"),
         ] {

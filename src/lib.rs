@@ -22,6 +22,7 @@ use nix::sys::signal::{SigSet, Signal};
 
 pub mod args;
 mod ask;
+mod buildkit;
 mod cgroup;
 mod chunked;
 mod connection;
@@ -30,6 +31,10 @@ mod endpoint;
 mod error;
 mod exchange;
 mod framing;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzz;
+mod h2;
 mod head;
 mod json;
 mod labels;

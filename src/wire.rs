@@ -221,6 +221,79 @@ pub(crate) fn write_all(
     Ok(())
 }
 
+/// Writes what the socket takes without waiting; 0 if it takes nothing now.
+///
+/// # Errors
+/// When the other side is gone.
+pub(crate) fn write_some(socket: &UnixStream, bytes: &[u8]) -> io::Result<usize> {
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    match uninterrupted(|| send(socket.as_raw_fd(), bytes, flags)) {
+        Err(err) if err.kind() == io::ErrorKind::WouldBlock => Ok(0),
+        result => result,
+    }
+}
+
+/// What is looked for on a socket, or has happened on it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Interest {
+    /// That it can be read, up to its end.
+    pub(crate) read: bool,
+    /// That it can be written.
+    pub(crate) write: bool,
+    /// That the other side has closed both directions.
+    pub(crate) gone: bool,
+}
+
+impl Interest {
+    fn flags(self) -> PollFlags {
+        let mut flags = PollFlags::empty();
+        flags.set(PollFlags::POLLIN, self.read);
+        flags.set(PollFlags::POLLOUT, self.write);
+        flags
+    }
+
+    fn is_any(self) -> bool {
+        self.read || self.write || self.gone
+    }
+
+    fn of(self, fd: &PollFd<'_>) -> Interest {
+        let is = |flags| {
+            fd.revents()
+                .is_none_or(|happened| happened.intersects(flags))
+        };
+        let gone = is_gone(fd);
+        Interest {
+            read: self.read && (gone || is(PollFlags::POLLIN)),
+            write: self.write && is(PollFlags::POLLOUT),
+            gone,
+        }
+    }
+}
+
+/// Waits until something that is looked for happens on one of two sockets, and tells what; `None`
+/// when the time is over, or nothing is looked for.
+pub(crate) fn wait_for_either(
+    (one, of_one): (&UnixStream, Interest),
+    (two, of_two): (&UnixStream, Interest),
+    timeout: Option<Duration>,
+) -> io::Result<Option<(Interest, Interest)>> {
+    // A socket that is gone would end each wait at once if it were looked at for nothing.
+    let all = [(one, of_one), (two, of_two)];
+    let watched = all.iter().filter(|(_, wish)| wish.is_any());
+    let mut fds: Vec<PollFd<'_>> = watched
+        .map(|(socket, wish)| PollFd::new(socket.as_fd(), wish.flags()))
+        .collect();
+    if fds.is_empty() || wait(&mut fds, timeout)? == 0 {
+        return Ok(None);
+    }
+    let mut fds = fds.iter();
+    let mut result = |wish: Interest| match wish.is_any() {
+        true => fds.next().map(|fd| wish.of(fd)).unwrap_or_default(),
+        false => Interest::default(),
+    };
+    Ok(Some((result(of_one), result(of_two))))
+}
+
 fn wait_to_write(socket: &UnixStream, source: &UnixStream) -> io::Result<()> {
     let mut fds = [
         PollFd::new(socket.as_fd(), PollFlags::POLLOUT),

@@ -226,6 +226,9 @@ stop() {
 			[ -n "$groups" ] || break
 			sleep 0.1
 		done
+		# Podman knows one parent for all; only if nobody else uses it, it is empty.
+		[ "$engine" != podman ] || nsenter "--mount=/proc/self/fd/$mounts" "--root=/proc/self/fd/$root" \
+			find /sys/fs/cgroup -depth -type d -path '*/libpod_parent*' -exec rmdir {} \; 2>/dev/null || true
 		exec {mounts}<&- {root}<&-
 	fi
 	rm -f "$dir/pid" "$dir/docker.sock"

@@ -15,7 +15,7 @@ mod redirect;
 mod service;
 mod swarm;
 #[cfg(test)]
-mod test;
+pub(crate) mod test;
 mod volumes;
 
 use std::fmt;
@@ -26,6 +26,7 @@ use crate::labels::Labels;
 
 use build::Form;
 use object::Empty;
+pub(crate) use object::{lay_labels, sole};
 pub(crate) use redirect::Redirect;
 
 /// What the operator wants of every create.

@@ -51,7 +51,7 @@ pub(super) fn parse(body: &[u8], empty: Empty) -> Result<Object<'_>, Refusal> {
 ///
 /// # Errors
 /// 400 when the client's labels are no object of strings.
-pub(super) fn lay_labels(
+pub(crate) fn lay_labels(
     object: &mut Object<'_>,
     field: &'static str,
     labels: &Labels,
@@ -91,7 +91,7 @@ pub(super) fn name(object: &Object<'_>, field: &str) -> Option<String> {
 ///
 /// # Errors
 /// 400 when it is there more than once: daemons would merge such members, each in its own way.
-pub(super) fn sole<'o>(object: &'o Object<'_>, field: &str) -> Result<Option<&'o str>, Refusal> {
+pub(crate) fn sole<'o>(object: &'o Object<'_>, field: &str) -> Result<Option<&'o str>, Refusal> {
     let mut values = object.values(field);
     let value = values.next();
     if values.next().is_some() {

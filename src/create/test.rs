@@ -5,10 +5,10 @@ use crate::error::Refusal;
 use crate::labels::{Label, Labels};
 
 /// The labels of [`policy`] as JSON members.
-pub(super) const FORCED: &str = r#""ci.job":"42","note":"a \"b\" $c""#;
+pub(crate) const FORCED: &str = r#""ci.job":"42","note":"a \"b\" $c""#;
 
 /// A policy of two labels and nothing else.
-pub(super) fn policy() -> Policy {
+pub(crate) fn policy() -> Policy {
     let labels = ["ci.job=42", "note=a \"b\" $c"].map(|text| Label::parse(text).unwrap());
     Policy {
         labels: Labels::new(labels).unwrap(),

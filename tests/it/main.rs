@@ -14,6 +14,7 @@ mod cli;
 mod creates;
 mod ends;
 mod framing;
+mod grpc;
 mod questions;
 mod requests;
 mod resources;

@@ -13,8 +13,11 @@ use crate::support::wait_until;
 
 const BUILD: &str = "POST /build";
 
+/// Labels as keys and values.
+type Pairs = &'static [(&'static str, &'static str)];
+
 /// Parameters, and what of the labels in them the image gets besides the operator's.
-const PARAMETERS: &[(&str, &str, &[(&str, &str)])] = &[
+const PARAMETERS: &[(&str, &str, Pairs)] = &[
     ("plain", "", &[]),
     (
         "labels",

@@ -42,6 +42,7 @@ struct Covered {
 enum On {
     Any,
     Docker,
+    DockerOrPodmanFrom(u32),
     /// Docker with an API older than this 1.x.
     DockerBefore(u32),
     /// One that is the run's own, so that it may become a swarm.
@@ -63,7 +64,10 @@ impl On {
         match self {
             On::Any => true,
             On::Podman => engine.is_podman(),
-            On::PodmanFrom(first) => engine.podman.is_some_and(|major| major >= first),
+            On::DockerOrPodmanFrom(_) if !engine.is_podman() => true,
+            On::PodmanFrom(first) | On::DockerOrPodmanFrom(first) => {
+                engine.podman.is_some_and(|major| major >= first)
+            }
             _ if engine.is_podman() => false,
             On::Docker => true,
             On::DockerBefore(first) => minor < first,
@@ -137,6 +141,7 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// Prints how much was labelled; whether that was all. Leaves the engine as it was.
+#[allow(clippy::print_stdout, reason = "it belongs to the report of the run")]
 pub fn conclude() -> bool {
     swarm::leave();
     let (tried, labelled) = (&TRIED, &LABELLED);

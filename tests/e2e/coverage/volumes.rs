@@ -11,6 +11,9 @@ use crate::support::wait_until;
 
 const CREATE: &str = "POST /containers/create";
 
+/// Podman up to 5 keeps those that carry labels: it takes them for named ones.
+const REMOVES_ANONYMOUS: On = On::DockerOrPodmanFrom(6);
+
 pub fn cases() -> Vec<Covered> {
     let mut cases: Vec<Covered> = [
         ("Binds, named", binds as fn()),
@@ -50,13 +53,13 @@ pub fn cases() -> Vec<Covered> {
         rule(
             CREATE,
             "docker rm --volumes takes the anonymous ones",
-            On::Any,
+            REMOVES_ANONYMOUS,
             rm_volumes,
         ),
         rule(
             CREATE,
             "docker run --rm takes the anonymous ones",
-            On::Any,
+            REMOVES_ANONYMOUS,
             run_rm,
         ),
         rule(

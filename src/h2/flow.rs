@@ -1,0 +1,157 @@
+//! Flow control between a client that sends, a daemon that receives, and a proxy between them that
+//! changes how much it is (RFC 9113 section 6.9).
+//!
+//! The client's window and the daemon's are the same while data pass as they come: the daemon's
+//! `WINDOW_UPDATE`s pass, too. For data that the proxy takes in to edit them it gives the client
+//! its window back at once; what it sends in their place it takes out of the daemon's window
+//! alone. The daemon will give that back one day, to a client that has nothing to do with it: this
+//! is the **debt**, and as much of the daemon's updates is kept from the client. At any time
+//! `client + queued == daemon + debt`, where queued is what passes but waits for the daemon.
+
+use super::error::{Code, ConnectionError};
+use super::frame::MAX_WINDOW;
+
+/// The windows of a connection, or of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Flow {
+    /// How much more the client may send.
+    client: i64,
+    /// How much more the daemon takes.
+    daemon: i64,
+    /// What the daemon will give back for bytes that were not the client's.
+    debt: i64,
+}
+
+impl Flow {
+    pub(crate) fn new(client: i64, daemon: i64) -> Flow {
+        Flow {
+            client,
+            daemon,
+            debt: 0,
+        }
+    }
+
+    /// How many bytes the daemon takes now.
+    pub(crate) fn room(&self) -> usize {
+        usize::try_from(self.daemon).unwrap_or(0)
+    }
+
+    /// Data have come from the client.
+    ///
+    /// # Errors
+    /// When they are more than its window.
+    pub(crate) fn received(&mut self, n: usize) -> Result<(), ConnectionError> {
+        self.client -= n as i64;
+        if n > 0 && self.client < 0 {
+            let what = "more data than the window has room for";
+            return Err(ConnectionError::new(Code::FlowControl, what));
+        }
+        Ok(())
+    }
+
+    /// The client's data have gone to the daemon, which will give the window back.
+    pub(crate) fn passed(&mut self, n: usize) {
+        self.daemon -= n as i64;
+    }
+
+    /// The proxy's own data have gone to the daemon.
+    pub(crate) fn sent(&mut self, n: usize) {
+        self.daemon -= n as i64;
+        self.debt += n as i64;
+    }
+
+    /// The proxy gives the client its window back.
+    pub(crate) fn credited(&mut self, n: usize) {
+        self.client += n as i64;
+    }
+
+    /// The daemon has raised its window by `increment`; as much of it as is the client's.
+    ///
+    /// # Errors
+    /// When the window becomes larger than a window may be.
+    pub(crate) fn granted(&mut self, increment: u32) -> Result<u32, ConnectionError> {
+        self.daemon += i64::from(increment);
+        if self.daemon > MAX_WINDOW {
+            return Err(too_large());
+        }
+        let kept = self.debt.min(i64::from(increment));
+        self.debt -= kept;
+        let rest = i64::from(increment) - kept;
+        self.client += rest;
+        Ok(rest as u32)
+    }
+
+    /// The daemon has changed the window that streams have at first.
+    ///
+    /// # Errors
+    /// When the window becomes larger than a window may be.
+    pub(crate) fn resize(&mut self, client: i64, daemon: i64) -> Result<(), ConnectionError> {
+        self.client += client;
+        self.daemon += daemon;
+        match self.daemon > MAX_WINDOW {
+            true => Err(too_large()),
+            false => Ok(()),
+        }
+    }
+}
+
+fn too_large() -> ConnectionError {
+    ConnectionError::new(Code::FlowControl, "a window is larger than 2^31-1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_is_given_back_by_the_daemon() {
+        let mut flow = Flow::new(100, 100);
+        flow.received(100).unwrap();
+        flow.passed(100);
+        assert_eq!(flow.room(), 0);
+        assert_eq!(flow.granted(70), Ok(70));
+        assert_eq!(flow, Flow::new(70, 70));
+    }
+
+    #[test]
+    fn what_is_edited_is_given_back_by_the_proxy() {
+        let mut flow = Flow::new(100, 100);
+        flow.received(60).unwrap();
+        flow.credited(60);
+        flow.sent(90);
+        assert_eq!(flow.room(), 10);
+        assert_eq!(flow.granted(50), Ok(0));
+        assert_eq!(flow.granted(50), Ok(10));
+        assert_eq!(flow, Flow::new(110, 110));
+    }
+
+    #[test]
+    fn windows_are_neither_overrun_nor_too_large() {
+        let code = |result: Result<_, ConnectionError>| result.map_err(|error| error.code);
+        let mut flow = Flow::new(10, 10);
+        assert_eq!(code(flow.received(10)), Ok(()));
+        assert_eq!(code(flow.received(0)), Ok(()));
+        assert_eq!(code(flow.received(1)), Err(Code::FlowControl));
+        let mut flow = Flow::new(MAX_WINDOW - 5, MAX_WINDOW - 5);
+        assert_eq!(flow.granted(5), Ok(5));
+        assert_eq!(flow.granted(1).unwrap_err().code, Code::FlowControl);
+        let mut flow = Flow::new(0, 1);
+        assert_eq!(
+            code(flow.resize(MAX_WINDOW, MAX_WINDOW)),
+            Err(Code::FlowControl)
+        );
+    }
+
+    #[test]
+    fn a_window_may_be_below_nothing() {
+        let mut flow = Flow::new(100, 100);
+        flow.received(80).unwrap();
+        flow.passed(80);
+        flow.resize(-50, -50).unwrap();
+        assert_eq!(flow.room(), 0);
+        // An empty frame, to end the stream, may still come.
+        flow.received(0).unwrap();
+        assert_eq!(flow.granted(40), Ok(40));
+        assert_eq!(flow.room(), 10);
+    }
+}

@@ -1,0 +1,464 @@
+//! HTTP/2 through the proxy: the upgrade of `/grpc` and connections that begin with it, in front
+//! of a daemon that is played frame by frame.
+
+use std::thread;
+
+use loona_hpack::Decoder;
+
+use crate::daemon::{CREATE, CREATED, Ends, FakeDaemon, OK, expect_error, pair};
+use crate::support::Proxy;
+use crate::wire::{Wire, find};
+
+const GRPC: &str = "POST /grpc HTTP/1.1\r\nHost: \r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\
+     Content-Length: 0\r\n\r\n";
+const SWITCHED: &str =
+    "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+const STATUS: &str = "/moby.buildkit.v1.Control/Status";
+const SOLVE: &str = "/moby.buildkit.v1.frontend.LLBBridge/Solve";
+const UNKNOWN: &str = "/moby.buildkit.v1.Control/CreateAll";
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
+const END_STREAM: u8 = 1;
+const ACK: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let len = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut frame = [&len[1..], &[kind, flags], &stream.to_be_bytes()].concat();
+    frame.extend_from_slice(payload);
+    frame
+}
+
+/// The head of a call, its fields as literals.
+fn call(stream: u32, path: &str) -> Vec<u8> {
+    let fields = [
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", path),
+        (":authority", ""),
+        ("content-type", "application/grpc"),
+        ("te", "trailers"),
+    ];
+    frame(HEADERS, END_HEADERS, stream, &block(&fields))
+}
+
+fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut block = Vec::new();
+    for (name, value) in fields {
+        block.push(0);
+        for text in [name, value] {
+            assert!(text.len() < 127);
+            block.push(text.len() as u8);
+            block.extend_from_slice(text.as_bytes());
+        }
+    }
+    block
+}
+
+fn fields(block: &[u8]) -> Vec<(String, String)> {
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let fields = Decoder::new().decode(block).unwrap();
+    let fields = fields.into_iter();
+    fields
+        .map(|(name, value)| (text(name), text(value)))
+        .collect()
+}
+
+fn message(bytes: &[u8]) -> Vec<u8> {
+    let len = u32::try_from(bytes.len()).unwrap().to_be_bytes();
+    [&[0], &len[..], bytes].concat()
+}
+
+/// A `Solve` of the Dockerfile frontend, and something more in it of this length.
+fn solve(more: usize) -> Vec<u8> {
+    let mut message = b"\x12\x0ddockerfile.v0".to_vec();
+    if more > 0 {
+        // Field 13, a string.
+        message.push(0x6a);
+        let mut len = more;
+        while len >= 128 {
+            message.push(len as u8 | 128);
+            len >>= 7;
+        }
+        message.push(len as u8);
+        message.resize(message.len() + more, 0);
+    }
+    message
+}
+
+#[derive(Debug)]
+struct Frame {
+    kind: u8,
+    flags: u8,
+    stream: u32,
+    payload: Vec<u8>,
+}
+
+impl Frame {
+    fn number(&self) -> u32 {
+        u32::from_be_bytes(self.payload[..4].try_into().unwrap())
+    }
+}
+
+fn next(wire: &mut Wire) -> Frame {
+    let header = wire.take(9);
+    let len = u32::from_be_bytes([0, header[0], header[1], header[2]]);
+    Frame {
+        kind: header[3],
+        flags: header[4],
+        stream: u32::from_be_bytes(header[5..].try_into().unwrap()),
+        payload: wire.take(len as usize),
+    }
+}
+
+/// The next frame, which must be of this kind.
+fn expect(wire: &mut Wire, kind: u8) -> Frame {
+    let frame = next(wire);
+    assert_eq!(frame.kind, kind, "{frame:?}");
+    frame
+}
+
+/// Both ends of a connection that is HTTP/2 after an upgrade, with settings and acknowledgements
+/// exchanged.
+fn upgraded(proxy: &Proxy, daemon: &FakeDaemon, first_window: u32) -> (Wire, Wire) {
+    let mut client = proxy.client();
+    client.send(GRPC);
+    let mut conn = daemon.accept();
+    conn.expect(GRPC);
+    conn.send(SWITCHED);
+    client.expect(SWITCHED);
+    settle(&mut client, &mut conn, first_window);
+    (client, conn)
+}
+
+fn settle(client: &mut Wire, conn: &mut Wire, first_window: u32) {
+    let hello = [PREFACE, &frame(SETTINGS, 0, 0, b"")].concat();
+    client.send(&hello);
+    conn.expect(PREFACE);
+    let window = [&[0, 4], &first_window.to_be_bytes()[..]].concat();
+    let settings = frame(SETTINGS, 0, 0, &window);
+    conn.send(&settings);
+    client.expect(&settings);
+    conn.expect(frame(SETTINGS, 0, 0, b""));
+    let ack = frame(SETTINGS, ACK, 0, b"");
+    client.send(&ack);
+    conn.expect(&ack);
+    conn.send(&ack);
+    client.expect(&ack);
+}
+
+fn expect_call(conn: &mut Wire, stream: u32, path: &str) {
+    let head = expect(conn, HEADERS);
+    assert_eq!((head.stream, head.flags), (stream, END_HEADERS));
+    let fields = fields(&head.payload);
+    assert_eq!(fields[2], (":path".to_owned(), path.to_owned()));
+    assert_eq!(fields.len(), 6);
+}
+
+/// Reads the messages of a stream up to its end, giving windows back at once.
+fn read_stream(conn: &mut Wire, stream: u32) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        let data = expect(conn, DATA);
+        assert_eq!(data.stream, stream);
+        bytes.extend_from_slice(&data.payload);
+        if data.flags & END_STREAM != 0 {
+            return bytes;
+        }
+        let len = u32::try_from(data.payload.len()).unwrap().to_be_bytes();
+        for stream in [0, stream] {
+            conn.send(frame(WINDOW_UPDATE, 0, stream, &len));
+        }
+    }
+}
+
+#[test]
+fn the_message_of_a_build_is_labelled() {
+    let (proxy, daemon) = pair();
+    let (mut client, mut conn) = upgraded(&proxy, &daemon, 65_535);
+    client.send(call(1, SOLVE));
+    expect_call(&mut conn, 1, SOLVE);
+    let bytes = frame(DATA, END_STREAM, 1, &message(&solve(0)));
+    for piece in bytes.chunks(5) {
+        client.send_apart(piece);
+    }
+    let labelled = read_stream(&mut conn, 1);
+    assert!(labelled.len() > solve(0).len() + 5);
+    assert_eq!(labelled[..5], message(&labelled[5..])[..5]);
+    assert!(labelled[5..].starts_with(&solve(0)));
+    let label = find(&labelled, b"\x0a\x09label:job\x12\x0242");
+    assert!(label.is_some(), "{labelled:?}");
+    let answer = [
+        frame(HEADERS, END_HEADERS, 1, &block(&[(":status", "200")])),
+        frame(DATA, 0, 1, &message(b"")),
+    ];
+    conn.send(answer.concat());
+    let trailers = block(&[("grpc-status", "0")]);
+    conn.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, &trailers));
+    assert_eq!(expect(&mut client, WINDOW_UPDATE).stream, 0);
+    let head = expect(&mut client, HEADERS);
+    assert_eq!(fields(&head.payload), [(":status".into(), "200".into())]);
+    client.expect(&answer[1]);
+    let head = expect(&mut client, HEADERS);
+    assert_eq!(fields(&head.payload), [("grpc-status".into(), "0".into())]);
+    assert_eq!(head.flags, END_HEADERS | END_STREAM);
+}
+
+#[test]
+fn what_is_sent_along_with_the_upgrade_is_looked_at() {
+    let (proxy, daemon) = pair();
+    let mut client = proxy.client();
+    let hello = [PREFACE, &frame(SETTINGS, 0, 0, b"")].concat();
+    let early = [GRPC.as_bytes(), &hello, &call(1, UNKNOWN), &call(3, STATUS)].concat();
+    client.send(&early);
+    let mut conn = daemon.accept();
+    conn.expect(GRPC);
+    conn.send([SWITCHED.as_bytes(), &frame(SETTINGS, 0, 0, b"")].concat());
+    client.expect(SWITCHED);
+    conn.expect(&hello);
+    expect_call(&mut conn, 3, STATUS);
+}
+
+#[test]
+fn a_refused_call_is_answered_and_the_others_go_on() {
+    let (proxy, daemon) = pair();
+    let (mut client, mut conn) = upgraded(&proxy, &daemon, 65_535);
+    client.send(call(1, STATUS));
+    expect_call(&mut conn, 1, STATUS);
+    client.send(call(3, UNKNOWN));
+    let head = expect(&mut client, HEADERS);
+    assert_eq!((head.stream, head.flags), (3, END_HEADERS | END_STREAM));
+    let fields = fields(&head.payload);
+    assert_eq!(fields[0], (":status".into(), "200".into()));
+    assert_eq!(fields[2], ("grpc-status".into(), "12".into()));
+    assert_eq!(fields[3].0, "grpc-message");
+    assert!(fields[3].1.starts_with("docker-label-proxy: the call "));
+    let reset = expect(&mut client, RST_STREAM);
+    assert_eq!((reset.stream, reset.number()), (3, 0));
+    for _ in 0..3 {
+        for bytes in [
+            frame(DATA, 0, 1, &message(b"request")),
+            frame(PING, 0, 0, b"12345678"),
+        ] {
+            client.send(&bytes);
+            conn.expect(&bytes);
+        }
+        for bytes in [
+            frame(DATA, 0, 1, &message(b"progress")),
+            frame(PING, ACK, 0, b"12345678"),
+        ] {
+            conn.send(&bytes);
+            client.expect(&bytes);
+        }
+    }
+}
+
+#[test]
+fn progress_arrives_while_a_message_is_half_sent() {
+    let (proxy, daemon) = pair();
+    let (mut client, mut conn) = upgraded(&proxy, &daemon, 65_535);
+    client.send([call(1, STATUS), call(3, SOLVE)].concat());
+    expect_call(&mut conn, 1, STATUS);
+    expect_call(&mut conn, 3, SOLVE);
+    let (half, rest) = (&message(&solve(100))[..50], &message(&solve(100))[50..]);
+    client.send(frame(DATA, 0, 3, half));
+    for stream in [0, 3] {
+        let update = expect(&mut client, WINDOW_UPDATE);
+        assert_eq!((update.stream, update.number()), (stream, 50));
+    }
+    let progress = frame(DATA, 0, 1, &message(b"progress"));
+    conn.send(&progress);
+    client.expect(&progress);
+    proxy.wait_idle();
+    conn.expect_silence();
+    client.send(frame(DATA, END_STREAM, 3, rest));
+    assert!(find(&read_stream(&mut conn, 3), b"label:job").is_some());
+    let cancel = frame(RST_STREAM, 0, 1, &[0, 0, 0, 8]);
+    client.send(&cancel);
+    conn.expect(&cancel);
+}
+
+#[test]
+fn a_message_of_16_mib_goes_through_windows_of_64_kib() {
+    const MORE: usize = 16 * 1024 * 1024 - 100;
+    let (proxy, daemon) = pair();
+    let (mut client, mut conn) = upgraded(&proxy, &daemon, 65_535);
+    let whole = message(&solve(MORE));
+    let sent = whole.clone();
+    let sender = thread::spawn(move || {
+        client.send(call(1, SOLVE));
+        let (mut windows, mut rest) = ([65_535_usize; 2], &sent[..]);
+        while !rest.is_empty() {
+            let n = rest.len().min(windows[0]).min(windows[1]).min(16_384);
+            if n > 0 {
+                let flags = if n == rest.len() { END_STREAM } else { 0 };
+                client.send(frame(DATA, flags, 1, &rest[..n]));
+                rest = &rest[n..];
+                windows = windows.map(|window| window - n);
+                continue;
+            }
+            let update = expect(&mut client, WINDOW_UPDATE);
+            windows[update.stream as usize] += update.number() as usize;
+        }
+        client
+    });
+    expect_call(&mut conn, 1, SOLVE);
+    let labelled = read_stream(&mut conn, 1);
+    assert!(labelled[5..].starts_with(&whole[5..]));
+    assert!(find(&labelled[whole.len()..], b"label:job").is_some());
+    drop(sender.join().unwrap());
+    conn.expect_hangup();
+}
+
+#[test]
+fn a_client_that_breaks_the_rules_is_told_and_both_ends_are_closed() {
+    let (proxy, daemon) = pair();
+    for (bytes, code) in [
+        (call(2, STATUS), 1),
+        (frame(DATA, 0, 1, b"x"), 1),
+        (frame(PING, 0, 0, b"x"), 6),
+        (frame(HEADERS, END_HEADERS, 1, b"\xff"), 9),
+        (vec![0xff; 100], 6),
+    ] {
+        let (mut client, mut conn) = upgraded(&proxy, &daemon, 65_535);
+        client.send(&bytes);
+        let goaway = expect(&mut client, GOAWAY);
+        assert_eq!(goaway.payload[4..8], [0, 0, 0, code], "{goaway:?}");
+        client.expect_end();
+        conn.expect_end();
+        conn.expect_hangup();
+    }
+}
+
+#[test]
+fn an_end_that_goes_takes_the_other_with_it() {
+    let (proxy, daemon) = pair();
+    let progress = frame(DATA, 0, 1, &message(b"late progress"));
+    let open = || {
+        let (mut client, mut conn) = upgraded(&proxy, &daemon, 65_535);
+        client.send(call(1, STATUS));
+        expect_call(&mut conn, 1, STATUS);
+        (client, conn)
+    };
+
+    let (mut client, conn) = open();
+    client.send(frame(DATA, 0, 1, b"the last"));
+    drop(client);
+    let mut conn = conn;
+    assert_eq!(expect(&mut conn, DATA).payload, b"the last");
+    conn.expect_end();
+    conn.expect_hangup();
+
+    let (mut client, mut conn) = open();
+    conn.send(&progress);
+    drop(conn);
+    client.expect(&progress);
+    client.expect_end();
+    client.expect_hangup();
+
+    let (mut client, mut conn) = open();
+    client.half_close();
+    conn.expect_end();
+    conn.send(&progress);
+    client.expect(&progress);
+    drop(conn);
+    client.expect_end();
+    client.expect_hangup();
+
+    let (mut client, mut conn) = open();
+    conn.half_close();
+    client.expect_end();
+    client.send(frame(DATA, 0, 1, b"more"));
+    assert_eq!(expect(&mut conn, DATA).payload, b"more");
+    drop(client);
+    conn.expect_end();
+}
+
+#[test]
+fn what_a_client_does_not_read_waits_in_the_daemon() {
+    let (proxy, daemon) = pair();
+    let (mut client, mut conn) = upgraded(&proxy, &daemon, 65_535);
+    client.send(call(1, STATUS));
+    expect_call(&mut conn, 1, STATUS);
+    let progress = frame(DATA, 0, 1, &[7; 16_000]);
+    let expected = progress.repeat(200);
+    let mut writer = conn.try_clone();
+    let bytes = expected.clone();
+    let sender = thread::spawn(move || writer.send(bytes));
+    // The other direction is open meanwhile.
+    for _ in 0..10 {
+        let request = frame(DATA, 0, 1, &[1; 3000]);
+        client.send(&request);
+        conn.expect(&request);
+    }
+    assert!(!sender.is_finished());
+    client.expect(&expected);
+    sender.join().unwrap();
+}
+
+#[test]
+fn a_client_may_begin_with_http_2_if_the_daemon_does() {
+    let (proxy, daemon) = pair();
+    let mut client = proxy.client();
+    let early = [PREFACE, &frame(SETTINGS, 0, 0, b""), CREATE.as_bytes()].concat();
+    client.send(&early);
+    let mut conn = daemon.accept();
+    conn.expect(PREFACE);
+    proxy.wait_idle();
+    conn.expect_silence();
+    conn.send("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
+    let error = expect_error(&client.final_response(), 505);
+    assert!(error.starts_with("the daemon does not speak HTTP/2"));
+    client.expect_end();
+    conn.expect_end();
+
+    let mut client = proxy.client();
+    client.send(PREFACE);
+    let conn = daemon.accept();
+    drop(conn);
+    expect_error(&client.final_response(), 505);
+
+    let mut client = proxy.client();
+    client.send(PREFACE);
+    let mut conn = daemon.accept();
+    conn.expect(PREFACE);
+    conn.send(frame(SETTINGS, 0, 0, b""));
+    client.expect(frame(SETTINGS, 0, 0, b""));
+    client.send(frame(SETTINGS, 0, 0, b""));
+    conn.expect(frame(SETTINGS, 0, 0, b""));
+    let rest = block(&[
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", "/containers/create"),
+        (":authority", ""),
+        ("content-type", "application/json"),
+    ]);
+    client.send(frame(HEADERS, END_HEADERS, 1, &rest));
+    let reset = expect(&mut client, RST_STREAM);
+    assert_eq!((reset.stream, reset.number()), (1, 0xd));
+    client.send([frame(DATA, END_STREAM, 1, b"{}"), call(3, SOLVE)].concat());
+    expect_call(&mut conn, 3, SOLVE);
+    client.send(frame(DATA, END_STREAM, 3, &message(&solve(0))));
+    assert!(find(&read_stream(&mut conn, 3), b"label:job").is_some());
+}
+
+#[test]
+fn a_refused_upgrade_leaves_http() {
+    let (proxy, daemon) = pair();
+    let mut client = proxy.client();
+    client.send(GRPC);
+    let mut conn = daemon.accept();
+    conn.expect(GRPC);
+    conn.send(OK);
+    client.expect(OK);
+    client.send(CREATE);
+    assert_eq!(conn.request().text(), CREATED);
+}
