@@ -69,10 +69,13 @@ fetch() {
 	local keys=/usr/share/keyrings/debian-archive-keyring.gpg mirror options
 	case $engine in
 	machine) return ;;
-	podman) have podman || die "no podman; it is tested where it is installed (apt-get install podman)" && return ;;
+	podman)
+		have podman || die "no podman; it is tested where it is installed (apt-get install podman)"
+		return
+		;;
 	esac
 	[ ! -e "$cache/complete" ] || return 0
-	have apt-get && have dpkg && [ -e "$keys" ] || die "docker-26 can be fetched on Debian only"
+	if ! have apt-get || ! have dpkg || ! [ -e "$keys" ]; then die "docker-26 can be fetched on Debian only"; fi
 	mirror=$(sed -n 's/^URIs: *\([^ ]*\).*/\1/p; s/^deb \(\[[^]]*\] *\)\?\([^ ]*\).*/\2/p' \
 		/etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null | head -1 || true)
 	mkdir -p "$cache"/{lists/partial,archives/partial,debs,root}

@@ -45,6 +45,8 @@ enum On {
     DockerOrPodmanFrom(u32),
     /// Docker with an API older than this 1.x.
     DockerBefore(u32),
+    /// Docker, with a client that has buildx.
+    Buildx,
     /// One that is the run's own, so that it may become a swarm.
     Swarm,
     /// The same with an API from this 1.x on.
@@ -70,6 +72,7 @@ impl On {
             }
             _ if engine.is_podman() => false,
             On::Docker => true,
+            On::Buildx => builds::has_buildx(),
             On::DockerBefore(first) => minor < first,
             On::Swarm => engine::is_private(),
             On::SwarmFrom(first) => engine::is_private() && minor >= first,
