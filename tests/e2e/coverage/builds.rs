@@ -274,10 +274,10 @@ impl Remote {
 /// Runs docker build with this last step, and removes and returns the containers that are left.
 fn left_by(case: &Case, step: &str, options: &[&str]) -> (Option<i32>, Vec<Value>) {
     let context = case.dir.join("context");
-    std::fs::create_dir_all(&context).unwrap();
+    fs::create_dir_all(&context).unwrap();
     // By its command the container of the step is found.
     let step = dockerfile(case) + &format!("RUN echo {}; {step}\n", case.job);
-    std::fs::write(context.join("Dockerfile"), step).unwrap();
+    fs::write(context.join("Dockerfile"), step).unwrap();
     let image = case.name("i");
     let mut command = case.docker(&[&["build", "--tag", &image], options, &["context"]].concat());
     command.env("DOCKER_BUILDKIT", "0");
