@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use super::error::{Code, ConnectionError};
 use super::fields::{Blocks, Fields, Head, Step};
-use super::frame::{Frame, MAX_WINDOW, Out, PREFACE, flag, kind, setting};
+use super::frame::{Frame, MAX_WINDOW, MIN_MAX_PAYLOAD, Out, PREFACE, flag, kind, setting};
 use super::mediator::{Calls, MAX_STREAMS, Mediator, Origin};
 use super::peer::DEFAULT_WINDOW;
 use super::stream::{Edit, MAX_MESSAGE_BYTES, put_message};
@@ -967,6 +967,7 @@ fn play_calls(calls: &[(&str, Vec<u8>)], lazy: i64, resizes: &[u32]) -> BTreeMap
                 continue;
             };
             moved = true;
+            assert!(payload.len() <= MIN_MAX_PAYLOAD);
             daemon.use_up(id, payload.len());
             got.entry(id).or_default().extend(&payload);
             for id in [0, id] {
@@ -1115,4 +1116,63 @@ fn what_is_held_is_bounded() {
         }
     }
     assert!((63 << 20..65 << 20).contains(&held), "{held}");
+}
+
+#[test]
+fn frames_are_as_large_as_the_daemon_takes_them() {
+    let rules = Rules::default();
+    let mut play = Play::new(&rules);
+    play.open(1, "/edit/30000");
+    play.daemon(&settings(&[(setting::MAX_FRAME_SIZE, 20_000)]));
+    let (_, daemon) = play.client(&frame(kind::DATA, flag::END_STREAM, 1, &message(b"")));
+    let lens = daemon.iter().map(|seen| match seen {
+        Seen::Frame(kind::DATA, _, 1, payload) => payload.len(),
+        seen => panic!("{seen:?}"),
+    });
+    assert_eq!(lens.collect::<Vec<_>>(), [20_000, 10_005]);
+    // And the client may send them as large.
+    play.open(3, "/pass/x");
+    let large = frame(kind::DATA, 0, 3, &[1; 20_000]);
+    assert_eq!(play.client(&large).1, [data(3, false, &[1; 20_000])]);
+}
+
+#[test]
+fn both_windows_hold_the_client() {
+    let rules = Rules::default();
+    for (raised, ids) in [(0, [1, 1]), (1, [1, 3])] {
+        // The window that is not tested is wide open.
+        let mut play = Play::new(&rules);
+        play.open(1, "/pass/x");
+        play.open(3, "/pass/x");
+        play.daemon(&window_update(raised, 1_000_000));
+        for id in [ids[0], ids[0], ids[1]] {
+            play.client(&frame(kind::DATA, 0, id, &[0; 16_384]));
+        }
+        play.client(&frame(kind::DATA, 0, ids[1], &[0; 16_383]));
+        let one_more = frame(kind::DATA, 0, ids[1], b"x");
+        assert_eq!(
+            play.client_error(&one_more),
+            Some(Code::FlowControl),
+            "{raised}"
+        );
+    }
+}
+
+#[test]
+fn a_lower_window_holds_the_client_once_it_knows_of_it() {
+    let rules = Rules::default();
+    for (acknowledged, expected) in [(false, None), (true, Some(Code::FlowControl))] {
+        let mut play = Play::new(&rules);
+        play.client(&frame(kind::SETTINGS, flag::ACK, 0, b""));
+        play.open(1, "/edit/0");
+        play.daemon(&settings(&[(setting::INITIAL_WINDOW_SIZE, 10)]));
+        if acknowledged {
+            play.client(&frame(kind::SETTINGS, flag::ACK, 0, b""));
+        }
+        play.open(3, "/edit/0");
+        for id in [1, 3] {
+            let bytes = frame(kind::DATA, 0, id, &message(&[1; 10])[..11]);
+            assert_eq!(play.client_error(&bytes), expected, "{id}");
+        }
+    }
 }

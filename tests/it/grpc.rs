@@ -6,6 +6,7 @@ use std::thread;
 use loona_hpack::Decoder;
 
 use crate::daemon::{CREATE, CREATED, Ends, FakeDaemon, OK, expect_error, pair};
+use crate::streams::peak_memory;
 use crate::support::Proxy;
 use crate::wire::{Wire, find};
 
@@ -383,25 +384,53 @@ fn an_end_that_goes_takes_the_other_with_it() {
 }
 
 #[test]
+fn a_client_that_is_done_leaves_what_still_waits_for_the_daemon() {
+    let (proxy, daemon) = pair();
+    let (mut client, mut conn) = upgraded(&proxy, &daemon, 0);
+    client.send(call(1, SOLVE));
+    expect_call(&mut conn, 1, SOLVE);
+    let raised = frame(WINDOW_UPDATE, 0, 1, &90_u32.to_be_bytes());
+    conn.send(&raised);
+    client.expect(&raised);
+    client.send(frame(DATA, END_STREAM, 1, &message(&solve(60))));
+    let first = expect(&mut conn, DATA);
+    assert_eq!((first.payload.len(), first.flags), (90, 0));
+    client.half_close();
+    proxy.wait_idle();
+    conn.expect_silence();
+    conn.send(frame(WINDOW_UPDATE, 0, 1, &1000_u32.to_be_bytes()));
+    let rest = expect(&mut conn, DATA);
+    assert_eq!(rest.flags, END_STREAM);
+    conn.expect_end();
+}
+
+#[test]
 fn what_a_client_does_not_read_waits_in_the_daemon() {
     let (proxy, daemon) = pair();
     let (mut client, mut conn) = upgraded(&proxy, &daemon, 65_535);
     client.send(call(1, STATUS));
     expect_call(&mut conn, 1, STATUS);
+    let before = peak_memory(&proxy);
     let progress = frame(DATA, 0, 1, &[7; 16_000]);
-    let expected = progress.repeat(200);
-    let mut writer = conn.try_clone();
-    let bytes = expected.clone();
-    let sender = thread::spawn(move || writer.send(bytes));
-    // The other direction is open meanwhile.
-    for _ in 0..10 {
-        let request = frame(DATA, 0, 1, &[1; 3000]);
-        client.send(&request);
-        conn.expect(&request);
-    }
-    assert!(!sender.is_finished());
-    client.expect(&expected);
-    sender.join().unwrap();
+    let mut sender = conn.try_clone();
+    let bytes = progress.repeat(4000);
+    thread::scope(|scope| {
+        let blocked = scope.spawn(move || sender.try_send(bytes));
+        client.expect(&progress);
+        // The other direction is open meanwhile.
+        for _ in 0..10 {
+            let request = frame(DATA, 0, 1, &[1; 3000]);
+            client.send(&request);
+            conn.expect(&request);
+        }
+        proxy.wait_idle();
+        client.expect(&progress);
+        drop(client);
+        assert!(!blocked.join().unwrap(), "nobody has read all that");
+    });
+    conn.expect_hangup();
+    let grown = peak_memory(&proxy) - before;
+    assert!(grown < 4 << 20, "{grown}");
 }
 
 #[test]

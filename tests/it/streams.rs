@@ -481,7 +481,7 @@ fn bodies_of_any_size_pass_in_constant_memory() {
 }
 
 /// The most memory that the proxy has had so far, in bytes.
-fn peak_memory(proxy: &Proxy) -> usize {
+pub fn peak_memory(proxy: &Proxy) -> usize {
     let status = fs::read_to_string(format!("/proc/{}/status", proxy.pid())).unwrap();
     let line = status
         .lines()
