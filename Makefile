@@ -6,6 +6,7 @@
 #   make test-engines
 #                  what is created and how, with Docker 26 and Podman too, where they can be had
 #   make check     formatting, lints and documentation, with warnings as errors
+#   make deny      licences, sources and known faults of the dependencies (cargo-deny)
 #   make static    a static binary, for any Linux on x86-64
 #   make demo      shows with a private Docker engine what the program does
 #   make fuzz      fuzzes what reads bytes of others (FUZZ_SECONDS each; cargo-fuzz and nightly Rust)
@@ -29,7 +30,7 @@ export CARGO_TARGET_DIR
 name := docker-label-proxy
 binary := $(CARGO_TARGET_DIR)/release/$(name)
 
-.PHONY: build test test-engines check static demo fuzz install clean help
+.PHONY: build test test-engines check deny static demo fuzz install clean help
 
 build:
 	$(CARGO) build $(CARGOFLAGS) --release
@@ -59,6 +60,11 @@ check:
 	$(CARGO) fmt --check
 	$(CARGO) clippy $(CARGOFLAGS) --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(CARGOFLAGS) --no-deps --document-private-items
+
+# cargo-deny downloads the advisories.
+deny:
+	@$(CARGO) deny --version >/dev/null || { echo "cargo-deny is missing: cargo install --locked cargo-deny" >&2; exit 1; }
+	$(CARGO) deny check
 
 static:
 	CARGO='$(CARGO)' CARGOFLAGS='$(CARGOFLAGS)' tests/musl.sh
