@@ -75,18 +75,24 @@ impl ResponseBody {
     /// The body of the final response `head` to a request with this method (RFC 9112 section 6.3).
     ///
     /// # Errors
-    /// When the daemon gives a length that cannot be understood; the text says which.
+    /// When the daemon gives a length that cannot be understood, or two; the text says which.
     pub(crate) fn of(head: &ResponseHead, method: &str) -> Result<ResponseBody, String> {
         if method == "HEAD" || matches!(head.status, 204 | 304) {
             return Ok(ResponseBody::Length(0));
         }
-        if head.headers.has("transfer-encoding") {
-            return Ok(match head.headers.lists("transfer-encoding", "chunked") {
+        let length = one_length(&head.headers)?;
+        if let Some(last) = head.headers.all("transfer-encoding").last() {
+            // Clients differ in which of the two they go by, and so in where the next answer is.
+            if length.is_some() || head.minor_version == 0 {
+                return Err("its length is given in two ways".to_owned());
+            }
+            let coding = last.rsplit(|&b| b == b',').next().unwrap_or(last);
+            return Ok(match coding.trim_ascii().eq_ignore_ascii_case(b"chunked") {
                 true => ResponseBody::Chunked(Chunked::default()),
                 false => ResponseBody::UntilClose,
             });
         }
-        match one_length(&head.headers)? {
+        match length {
             Some(length) => Ok(ResponseBody::Length(length)),
             None => Ok(ResponseBody::UntilClose),
         }
@@ -253,9 +259,16 @@ mod tests {
             (
                 200,
                 "GET",
-                "Transfer-Encoding: chunked\r\nContent-Length: 1\r\n",
+                "Transfer-Encoding: gzip\r\nTransfer-Encoding: x, Chunked\r\n",
                 11,
                 true,
+            ),
+            (
+                200,
+                "GET",
+                "Transfer-Encoding: chunked, gzip\r\n",
+                13,
+                false,
             ),
         ] {
             let head = format!("HTTP/1.1 {status} X\r\n{headers}\r\n");
@@ -268,9 +281,13 @@ mod tests {
                 "{status} {method} {headers}"
             );
         }
-        let head = ResponseHead::parse(
-            b"HTTP/1.1 200 X\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
-        );
-        assert!(ResponseBody::of(&head.unwrap(), "GET").is_err());
+        for head in [
+            "HTTP/1.1 200 X\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+            "HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n",
+            "HTTP/1.0 200 X\r\nTransfer-Encoding: chunked\r\n\r\n",
+        ] {
+            let parsed = ResponseHead::parse(head.as_bytes()).unwrap();
+            assert!(ResponseBody::of(&parsed, "GET").is_err(), "{head}");
+        }
     }
 }
