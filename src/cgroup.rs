@@ -1,12 +1,12 @@
 //! The cgroup that containers are put under: whether its name fits the daemon's cgroup driver.
 
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
-use crate::ask;
+use crate::ask::{self, ANSWER_LIMIT, Question};
 use crate::create;
-use crate::wire::Input;
+use crate::wire::{self, Input};
 
 /// Asks the daemon for its cgroup driver and logs a warning if the name does not fit it.
 pub(crate) fn check(parent: &str, daemon: &Path) {
@@ -21,10 +21,16 @@ pub(crate) fn check(parent: &str, daemon: &Path) {
 }
 
 fn driver(daemon: &Path) -> Result<String, String> {
-    let socket = UnixStream::connect(daemon)
+    let socket = wire::connect(daemon, None, Instant::now() + ANSWER_LIMIT)
         .map_err(|err| format!("cannot connect to the daemon at {daemon:?}: {err}"))?;
     let mut input = Input::new(Arc::new(socket));
-    let (answer, _) = ask::ask(&mut input, "GET", "/info", None).map_err(|err| err.message)?;
+    let question = Question {
+        method: "GET",
+        target: "/info",
+        body: None,
+    };
+    let (answer, _) = ask::ask(question, &mut input, None, ANSWER_LIMIT)
+        .map_err(|failure| failure.refusal.message)?;
     let info = answer.object().map_err(|err| err.message)?;
     create::string(&info, "CgroupDriver").map_err(|err| err.message)
 }

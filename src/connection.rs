@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::ask;
+use crate::ask::{self, ANSWER_LIMIT, Question};
 use crate::chunked::Chunked;
 use crate::create::{Answer, Ask, Draft, Policy, Recipe, Stop};
 use crate::endpoint::{self, Action, Kind};
@@ -35,6 +35,9 @@ const HEAD_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long a client may take for a body that is to be rewritten.
 const REWRITTEN_BODY_LIMIT: Duration = Duration::from_secs(120);
+
+/// How long the daemon's queue of connections may be full.
+const DIAL_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long a refused client may go on sending what nobody reads, so that it sees the answer
 /// instead of a broken pipe.
@@ -249,6 +252,11 @@ impl Connection<'_> {
         match recipe.apply(&mut draft, &settings.policy, self) {
             Ok(()) => (),
             Err(Stop::Refusal(refusal)) => return Err(refusal),
+            Err(Stop::Answer(answer)) if !(400..600).contains(&answer.status) => {
+                // Nothing was created, so the client must not take it for a yes.
+                let what = format!("the daemon answers a question with {}", answer.status);
+                return Err(Refusal::bad_gateway(what));
+            }
             Err(Stop::Answer(answer)) => {
                 log_answer(
                     self.number,
@@ -474,22 +482,52 @@ impl Connection<'_> {
         Ok(true)
     }
 
-    /// Sees to it that there is a connection to the daemon. One that the daemon has closed
-    /// meanwhile is replaced; nothing is ever sent twice.
-    fn dial(&mut self) -> Result<(), Refusal> {
+    /// Sees to it that there is a connection to the daemon; whether it is a new one. One that the
+    /// daemon has closed meanwhile is replaced, and so is one on which it has said more than it was
+    /// asked: that must not be taken for its next answer.
+    fn dial(&mut self) -> Result<bool, Refusal> {
         if self
             .daemon
             .as_ref()
-            .is_some_and(|daemon| !wire::is_stale(daemon.socket()))
+            .is_some_and(|daemon| daemon.buffered().is_empty() && !wire::is_stale(daemon.socket()))
         {
-            return Ok(());
+            return Ok(false);
         }
         let path = &self.settings.daemon;
-        let socket = UnixStream::connect(path).map_err(|err| {
-            Refusal::bad_gateway(format!("cannot connect to the daemon at {path:?}: {err}"))
-        })?;
+        let deadline = Instant::now() + DIAL_LIMIT;
+        let socket =
+            wire::connect(path, Some(self.client.socket()), deadline).map_err(|err| {
+                match err.kind() {
+                    io::ErrorKind::TimedOut => Refusal::new(
+                        504,
+                        format!(
+                            "the daemon at {path:?} accepts nobody: its queue is full for {DIAL_LIMIT:?}"
+                        ),
+                    ),
+                    _ => Refusal::bad_gateway(format!(
+                        "cannot connect to the daemon at {path:?}: {err}"
+                    )),
+                }
+            })?;
         self.daemon = Some(Input::new(Arc::new(socket)));
-        Ok(())
+        Ok(true)
+    }
+
+    /// Asks the daemon once; whether the connection was new.
+    fn ask_once(
+        &mut self,
+        question: Question<'_>,
+    ) -> Result<(Result<Answer, ask::Failure>, bool), Refusal> {
+        let is_new = self.dial()?;
+        let daemon = self
+            .daemon
+            .as_mut()
+            .ok_or_else(|| Refusal::bad_gateway("no daemon"))?;
+        let result = ask::ask(question, daemon, Some(self.client.socket()), ANSWER_LIMIT);
+        if !matches!(result, Ok((_, true))) {
+            self.daemon = None;
+        }
+        Ok((result.map(|(answer, _)| answer), is_new))
     }
 
     fn refuse(&mut self, refusal: &Refusal, method: &str, then: Then) -> Then {
@@ -523,16 +561,18 @@ impl Connection<'_> {
 impl Ask for Connection<'_> {
     fn ask(&mut self, method: &str, target: &str, body: Option<&str>) -> Result<Answer, Refusal> {
         log::debug!("#{} asks {method} {target:?}", self.number);
-        self.dial()?;
-        let daemon = self
-            .daemon
-            .as_mut()
-            .ok_or_else(|| Refusal::bad_gateway("no daemon"))?;
-        let result = ask::ask(daemon, method, target, body);
-        if !matches!(result, Ok((_, true))) {
-            self.daemon = None;
+        let question = Question {
+            method,
+            target,
+            body,
+        };
+        let mut result = self.ask_once(question)?;
+        if matches!(&result, (Err(failure), false) if failure.is_unanswered) && method == "GET" {
+            // The daemon has closed a kept connection just then. This only reads, so it may be
+            // asked again.
+            result = self.ask_once(question)?;
         }
-        result.map(|(answer, _)| answer)
+        result.0.map_err(|failure| failure.refusal)
     }
 }
 

@@ -64,9 +64,13 @@ pub(crate) fn run(
     let client_socket = &*client.socket().clone();
     let daemon_socket = &*daemon.socket().clone();
     let uploading = AtomicBool::new(false);
+    // Where this fails the daemon may still have an answer, so it is the response that decides.
+    let sent = wire::write_some(daemon_socket, &outgoing.bytes);
+    let unsent = &outgoing.bytes[*sent.as_ref().unwrap_or(&outgoing.bytes.len())..];
+    let is_sent = outgoing.rest == RequestFraming::None && unsent.is_empty();
     // A half-close is the client's word on this exchange only if nothing else of it is on its way
     // to us: another request, or bytes for the tunnel to be.
-    let is_last = outgoing.rest == RequestFraming::None && client.buffered().is_empty();
+    let is_last = is_sent && client.buffered().is_empty();
     let watch = match is_last && !exchange.can_hijack {
         true => Watch::All,
         false => Watch::Gone,
@@ -79,9 +83,7 @@ pub(crate) fn run(
         watch,
         awaits_continue: exchange.expects_continue,
     };
-    if outgoing.rest == RequestFraming::None {
-        // Where this fails the daemon may still have an answer, so it is the response that decides.
-        let sent = wire::write_all(daemon_socket, &outgoing.bytes, client_socket);
+    if is_sent {
         let end = response.pass_on(answered)?;
         return Ok(if sent.is_err() && end == End::Reusable {
             End::Closed
@@ -89,10 +91,11 @@ pub(crate) fn run(
             end
         });
     }
+    // The daemon may answer before it has read all, or without ever doing so.
     uploading.store(true, Ordering::SeqCst);
     thread::scope(|scope| {
         let upload = || {
-            let whole = wire::write_all(daemon_socket, &outgoing.bytes, client_socket)
+            let whole = wire::write_all(daemon_socket, unsent, client_socket)
                 .and_then(|()| upload(outgoing.rest, client, daemon_socket));
             if whole.is_err() {
                 wire::shutdown(daemon_socket, Shutdown::Write);
@@ -289,8 +292,13 @@ impl Response<'_> {
                 };
             }
             match self.fill() {
-                Ok(0) | Err(_) if matches!(body, ResponseBody::UntilClose) => return End::Closed,
-                Ok(0) | Err(_) => return End::Cut,
+                Ok(0) if matches!(body, ResponseBody::UntilClose) => return End::Closed,
+                Ok(0) | Err(_) => {
+                    if self.watch != Watch::Off {
+                        log::warn!("the daemon's answer breaks off");
+                    }
+                    return End::Cut;
+                }
                 Ok(_) => (),
             }
         }
@@ -313,11 +321,23 @@ impl Response<'_> {
             }
             let n = self.fill();
             if !matches!(n, Ok(1..)) {
-                return Err(Refusal::bad_gateway(
-                    "the daemon closed the connection without an answer",
-                ));
+                return Err(self.unanswered());
             }
         }
+    }
+
+    /// The daemon is gone, and nobody knows how far it got. The client must know that: who asks
+    /// again without a look may create a second time.
+    fn unanswered(&self) -> Refusal {
+        let what = match self.daemon.buffered() {
+            [] => "without an answer",
+            _ => "within the head of its answer",
+        };
+        let doubt = match self.exchange.method {
+            "GET" | "HEAD" => "",
+            _ => "; it may have done what was asked, or not",
+        };
+        Refusal::bad_gateway(format!("the daemon closed the connection {what}{doubt}"))
     }
 
     /// Reads from the daemon; meanwhile a client that half-closes or goes is made known to it.

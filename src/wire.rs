@@ -1,17 +1,22 @@
-//! Bytes in and out of the two sockets of a connection: buffered reading, waiting for one socket
-//! while the other is watched, and writing that notices when nobody waits for the bytes any more.
-//! Knows no HTTP.
+//! Bytes in and out of the two sockets of a connection: connecting, buffered reading, waiting for
+//! one socket while the other is watched, and writing that notices when nobody waits for the bytes
+//! any more. Knows no HTTP.
 
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{MsgFlags, recv, send};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect as try_connect, recv, send,
+    socket as new_socket,
+};
 
 /// The buffer of a connection at rest, in bytes: thousands of them are idle on a busy host.
 const SMALL_BUFFER_BYTES: usize = 4 * 1024;
@@ -22,6 +27,48 @@ const LARGE_BUFFER_BYTES: usize = 64 * 1024;
 
 /// How long bytes of a client that is gone wait for a daemon that takes none of them.
 const UNDELIVERED_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long to wait before the next try to connect to a daemon whose queue is full.
+const CONNECT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Connects to the socket at `path`. While the queue of its listener is full (a daemon that hangs,
+/// or has very much to do) it is tried again and again: nothing can be polled for that.
+///
+/// # Errors
+/// `TimedOut` when the queue is still full at the `deadline`, `BrokenPipe` when the other side of
+/// `peer` is gone before; all else at once.
+pub(crate) fn connect(
+    path: &Path,
+    peer: Option<&UnixStream>,
+    deadline: Instant,
+) -> io::Result<UnixStream> {
+    let address = UnixAddr::new(path)?;
+    // Where it may wait, the call would wait for good, and not see the peer go.
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = new_socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    loop {
+        match try_connect(socket.as_raw_fd(), &address) {
+            Ok(()) => break,
+            Err(Errno::EINTR) => (),
+            Err(Errno::EAGAIN) if Instant::now() >= deadline => {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            Err(Errno::EAGAIN) => match peer {
+                Some(peer) => {
+                    let mut fds = [PollFd::new(peer.as_fd(), PollFlags::empty())];
+                    if wait(&mut fds, Some(CONNECT_PAUSE))? > 0 {
+                        return Err(io::ErrorKind::BrokenPipe.into());
+                    }
+                }
+                None => thread::sleep(CONNECT_PAUSE),
+            },
+            Err(err) => return Err(err.into()),
+        }
+    }
+    let stream = UnixStream::from(socket);
+    stream.set_nonblocking(false)?;
+    Ok(stream)
+}
 
 /// What comes from a socket, with a buffer that holds what was read but not yet used.
 #[derive(Debug)]
@@ -92,19 +139,27 @@ impl Input {
         Ok(n)
     }
 
-    /// Like [`fill`](Self::fill), but not after `deadline`.
+    /// Like [`fill`](Self::fill), but not after `deadline`, however much there is to read.
     ///
     /// # Errors
     /// `TimedOut` when the deadline has passed.
     pub(crate) fn fill_until(&mut self, deadline: Instant) -> io::Result<usize> {
-        let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
-        match wait(
-            &mut fds,
-            Some(deadline.saturating_duration_since(Instant::now())),
-        )? {
-            0 => Err(io::ErrorKind::TimedOut.into()),
-            _ => self.fill(),
-        }
+        self.fill_for(None, deadline)
+    }
+
+    /// Like [`fill_until`](Self::fill_until), but gives up when the other side of `peer`, for
+    /// whom it is, is gone.
+    ///
+    /// # Errors
+    /// `TimedOut` when the deadline has passed, `BrokenPipe` when the peer is gone before there
+    /// are bytes.
+    pub(crate) fn fill_for(
+        &mut self,
+        peer: Option<&UnixStream>,
+        deadline: Instant,
+    ) -> io::Result<usize> {
+        wait_until(&self.socket, PollFlags::POLLIN, peer, deadline)?;
+        self.fill()
     }
 
     /// Like [`fill`](Self::fill), but gives up when the other side of `peer` is gone.
@@ -221,6 +276,25 @@ pub(crate) fn write_all(
     Ok(())
 }
 
+/// Writes all bytes to `socket` on behalf of `peer`.
+///
+/// # Errors
+/// `TimedOut` when the deadline has passed, `BrokenPipe` when an end is gone.
+pub(crate) fn write_all_for(
+    socket: &UnixStream,
+    mut bytes: &[u8],
+    peer: Option<&UnixStream>,
+    deadline: Instant,
+) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match write_some(socket, bytes)? {
+            0 => wait_until(socket, PollFlags::POLLOUT, peer, deadline)?,
+            n => bytes = &bytes[n..],
+        }
+    }
+    Ok(())
+}
+
 /// Writes what the socket takes without waiting; 0 if it takes nothing now.
 ///
 /// # Errors
@@ -294,6 +368,33 @@ pub(crate) fn wait_for_either(
     Ok(Some((result(of_one), result(of_two))))
 }
 
+/// Waits until one of `flags` happens on `socket`.
+///
+/// # Errors
+/// `TimedOut` when the deadline has passed, `BrokenPipe` when the other side of `peer` is gone
+/// before.
+fn wait_until(
+    socket: &UnixStream,
+    flags: PollFlags,
+    peer: Option<&UnixStream>,
+    deadline: Instant,
+) -> io::Result<()> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let mut fds = [
+        PollFd::new(socket.as_fd(), flags),
+        PollFd::new(peer.unwrap_or(socket).as_fd(), PollFlags::empty()),
+    ];
+    let n = if peer.is_some() { 2 } else { 1 };
+    // One that always has something to read must not get past the deadline by that.
+    if left.is_zero() || wait(&mut fds[..n], Some(left))? == 0 {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    match happened(&fds[0]) {
+        true => Ok(()),
+        false => Err(io::ErrorKind::BrokenPipe.into()),
+    }
+}
+
 fn wait_to_write(socket: &UnixStream, source: &UnixStream) -> io::Result<()> {
     let mut fds = [
         PollFd::new(socket.as_fd(), PollFlags::POLLOUT),
@@ -342,6 +443,9 @@ fn uninterrupted<T>(mut call: impl FnMut() -> nix::Result<T>) -> io::Result<T> {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
+    use std::os::unix::net::UnixListener;
+
+    use nix::sys::socket::{Backlog, listen};
 
     use super::*;
 
@@ -367,10 +471,57 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_ends_a_wait() {
-        let (_peer, socket) = pair();
-        let err = Input::new(socket).fill_until(Instant::now()).unwrap_err();
+    fn a_deadline_ends_a_wait_and_what_does_not_wait() {
+        let (mut peer, socket) = pair();
+        let mut input = Input::new(socket);
+        for _ in 0..2 {
+            let err = input.fill_until(Instant::now()).unwrap_err();
+            assert_eq!(err.kind(), io::ErrorKind::TimedOut);
+            peer.write_all(b"more and more").unwrap();
+        }
+    }
+
+    /// A time that does not come while a test runs.
+    fn never() -> Instant {
+        Instant::now() + Duration::from_secs(3600)
+    }
+
+    #[test]
+    fn what_is_done_for_a_peer_ends_when_the_peer_is_gone() {
+        let (_daemon, daemon_socket) = pair();
+        let (client, socket) = pair();
+        drop(client);
+        let broken = |result: io::Result<()>| result.unwrap_err().kind();
+        let mut input = Input::new(Arc::clone(&daemon_socket));
+        let read = input.fill_for(Some(&socket), never()).map(drop);
+        assert_eq!(broken(read), io::ErrorKind::BrokenPipe);
+        let many = vec![0; 16 * 1024 * 1024];
+        let written = write_all_for(&daemon_socket, &many, Some(&socket), never());
+        assert_eq!(broken(written), io::ErrorKind::BrokenPipe);
+        let written = write_all_for(&daemon_socket, &many, None, Instant::now());
+        assert_eq!(broken(written), io::ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn a_full_queue_is_waited_for_no_longer_than_the_peer_does() {
+        let dir = std::env::temp_dir().join(format!("dlp-queue.{}", std::process::id()));
+        let listener = UnixListener::bind(&dir).unwrap();
+        // As full as it can be with one that waits.
+        listen(&listener, Backlog::new(0).unwrap()).unwrap();
+        let (client, socket) = pair();
+        let connect = |deadline| connect(&dir, Some(&socket), deadline);
+        let first = connect(never()).unwrap();
+        let err = connect(Instant::now()).unwrap_err();
         assert_eq!(err.kind(), io::ErrorKind::TimedOut);
+        drop(client);
+        let err = connect(never()).unwrap_err();
+        assert_eq!(err.kind(), io::ErrorKind::BrokenPipe);
+        // Nothing of these tries is left: there is one connection, and it waits for its reader.
+        let (mut accepted, _) = listener.accept().unwrap();
+        accepted.write_all(b"x").unwrap();
+        assert_eq!(Input::new(Arc::new(first)).fill().unwrap(), 1);
+        connect(Instant::now()).unwrap();
+        std::fs::remove_file(&dir).unwrap();
     }
 
     #[test]
@@ -410,7 +561,7 @@ mod tests {
         let (mut daemon, daemon_socket) = pair();
         let (_client, socket) = pair();
         let bytes = vec![7; 4 * 1024 * 1024];
-        let reader = std::thread::spawn(move || {
+        let reader = thread::spawn(move || {
             let mut all = Vec::new();
             daemon.read_to_end(&mut all).unwrap();
             all

@@ -12,6 +12,7 @@ mod wire;
 
 mod cli;
 mod creates;
+mod daemon_fails;
 mod ends;
 mod framing;
 mod grpc;

@@ -1,8 +1,9 @@
 //! What the proxy asks the daemon before it sends a create, and what it keeps from the daemon
 //! when it is told to be strict.
 
-use crate::daemon::{Ends, FakeDaemon, LABELS, OK, expect_error, pair};
+use crate::daemon::{Ends, FakeDaemon, LABELS, OK, PING, expect_error, pair};
 use crate::support::Proxy;
+use crate::wire::Wire;
 
 const CREATE: &str = "POST /v1.41/containers/create HTTP/1.1\r\nHost: docker\r\n\
      Content-Type: application/json\r\nContent-Length: 13\r\n\r\n{\"Image\":\"i\"}";
@@ -76,7 +77,20 @@ fn a_question_without_an_answer_refuses_the_create() {
         "",
         "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{",
         "nonsense\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-2\r\n{}\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n",
+        "HTTP/1.1 101 UPGRADED\r\n\r\n",
+        "HTTP/1.1 100 Continue\r\n\r\n",
+        "HTTP/1.1 204 No Content\r\n\r\n",
+        // Answers that a client would take for one to its create.
+        "HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 304 Not Modified\r\n\r\n",
+        "HTTP/1.1 600 Odd\r\nContent-Length: 0\r\n\r\n",
         &answer("", "[]"),
+        &answer("", ""),
+        &answer("", "{\"Config\":"),
+        &answer("", "{} {}"),
     ] {
         let mut client = proxy.client();
         client.send(CREATE);
@@ -85,7 +99,128 @@ fn a_question_without_an_answer_refuses_the_create() {
         conn.send(sent);
         drop(conn);
         expect_error(&client.response(), 502);
+        daemon.expect_untouched();
     }
+}
+
+#[test]
+fn an_answer_of_other_types_refuses_the_create() {
+    let (proxy, daemon) = pair();
+    for body in [
+        r#"{"Config":[]}"#,
+        r#"{"Config":{"Volumes":[]}}"#,
+        r#"{"Config":{"Volumes":"/data"}}"#,
+        r#"{"Config":{"Volumes":{}},"config":{"Volumes":{"/data":{}}}}"#,
+    ] {
+        let mut client = proxy.client();
+        client.send(CREATE);
+        let mut conn = daemon.accept();
+        conn.expect(QUESTION);
+        conn.send(answer("", body));
+        let response = client.response();
+        assert!(matches!(response.status(), 400 | 502), "{response:?}");
+        drop((client, conn));
+        daemon.expect_untouched();
+    }
+}
+
+#[test]
+fn an_answer_that_is_too_large_refuses_the_create() {
+    let (proxy, daemon) = pair();
+    let mut client = proxy.client();
+    client.send(CREATE);
+    let mut conn = daemon.accept();
+    conn.expect(QUESTION);
+    conn.send("HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n");
+    let filler = vec![b' '; 1 << 20];
+    // It stops reading instead of taking all there is.
+    assert!((0..40).any(|_| !conn.try_send(&filler)));
+    let message = expect_error(&client.response(), 502);
+    assert!(message.ends_with("it is too large"), "{message}");
+}
+
+#[test]
+fn a_no_of_any_kind_is_the_answer_to_the_create() {
+    let (proxy, daemon) = pair();
+    for (status, body) in [
+        (404, ""),
+        (404, "404 page not found\n"),
+        (500, "{\"message\":\"busy\"}"),
+        (503, "<html>"),
+    ] {
+        let mut client = proxy.client();
+        client.send(CREATE);
+        let mut conn = daemon.accept();
+        conn.expect(QUESTION);
+        let length = body.len();
+        conn.send(format!(
+            "HTTP/1.1 {status} No\r\nContent-Length: {length}\r\n\r\n{body}"
+        ));
+        let response = client.response();
+        assert_eq!((response.status(), response.text()), (status, body));
+        // The create is not sent.
+        client.send(PING);
+        conn.expect(PING);
+    }
+}
+
+/// A create of a container with a named volume, which is created first.
+const WITH_VOLUME: &str = "POST /v1.41/containers/create HTTP/1.1\r\nHost: docker\r\n\
+     Content-Type: application/json\r\nContent-Length: 41\r\n\r\n{\"HostConfig\":{\"Binds\":[\"volume:/data\"]}}";
+
+/// A client with a connection to the daemon that has served a request.
+fn kept(proxy: &Proxy, daemon: &FakeDaemon) -> (Wire, Wire) {
+    let mut client = proxy.client();
+    client.send(PING);
+    let mut conn = daemon.accept();
+    conn.expect(PING);
+    conn.send(OK);
+    client.expect(OK);
+    (client, conn)
+}
+
+#[test]
+fn a_question_that_only_reads_is_asked_again_when_a_kept_connection_closes() {
+    let (proxy, daemon) = pair();
+    let (mut client, mut conn) = kept(&proxy, &daemon);
+    client.send(CREATE);
+    conn.expect(QUESTION);
+    drop(conn);
+    let mut conn = daemon.accept();
+    conn.expect(QUESTION);
+    conn.send(answer("", VOLUMES));
+    assert_eq!(conn.request().text(), LABELLED);
+    conn.send(OK);
+    client.expect(OK);
+    // Once, and not after a part of an answer.
+    client.send(CREATE);
+    conn.expect(QUESTION);
+    drop(conn);
+    let mut conn = daemon.accept();
+    conn.expect(QUESTION);
+    drop(conn);
+    expect_error(&client.response(), 502);
+    daemon.expect_untouched();
+    let (mut client, mut conn) = kept(&proxy, &daemon);
+    client.send(CREATE);
+    conn.expect(QUESTION);
+    conn.send("HTTP/1.1 2");
+    drop(conn);
+    expect_error(&client.response(), 502);
+    daemon.expect_untouched();
+}
+
+#[test]
+fn a_question_that_creates_is_never_asked_again() {
+    let (proxy, daemon) = pair();
+    let (mut client, mut conn) = kept(&proxy, &daemon);
+    client.send(WITH_VOLUME);
+    let volume = conn.request();
+    assert_eq!(volume.line(), "POST /v1.41/volumes/create HTTP/1.1");
+    assert_eq!(volume.text(), r#"{"Name":"volume","Labels":{"job":"42"}}"#);
+    drop(conn);
+    expect_error(&client.response(), 502);
+    daemon.expect_untouched();
 }
 
 #[test]

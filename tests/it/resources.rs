@@ -10,7 +10,7 @@ use crate::wire::Wire;
 
 /// What the proxy holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Held {
+pub struct Held {
     threads: usize,
     descriptors: usize,
 }
@@ -38,7 +38,7 @@ fn memory(proxy: &Proxy) -> usize {
 }
 
 /// What it holds when it serves nobody.
-fn at_rest(proxy: &Proxy) -> Held {
+pub fn at_rest(proxy: &Proxy) -> Held {
     let mut rest = held(proxy);
     wait_until("the probe of the start is over", || {
         proxy.wait_idle();
@@ -48,7 +48,7 @@ fn at_rest(proxy: &Proxy) -> Held {
     rest
 }
 
-fn expect_at_rest(proxy: &Proxy, before: Held) {
+pub fn expect_at_rest(proxy: &Proxy, before: Held) {
     let mut now = before;
     wait_until(&format!("what it holds is {before:?} again"), || {
         now = held(proxy);

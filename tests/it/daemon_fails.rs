@@ -1,0 +1,528 @@
+//! A daemon that does not do what it should: whatever it does, the client gets its answer, a clear
+//! error or a closed stream, the next request never gets the answer to another one, no create is
+//! sent twice, and all is given back as soon as the client goes.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use nix::sys::socket::{Backlog, listen};
+
+use crate::daemon::{
+    CREATE, CREATED, Ends, FakeDaemon, LABELS, OK, PING, expect_error, expect_labelled_create, pair,
+};
+use crate::resources::{at_rest, expect_at_rest};
+use crate::support::{Proxy, TempDir, proxy_command, wait_until};
+use crate::wire::Wire;
+
+const ATTACH: &str = "POST /containers/c/attach?stream=1 HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
+const GRPC: &str =
+    "POST /grpc HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
+const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const LOAD: &str = "POST /images/load HTTP/1.1\r\nHost: docker\r\nContent-Length: 1000000\r\n\r\n";
+const LOAD_CHUNKED: &str =
+    "POST /build HTTP/1.1\r\nHost: docker\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n";
+
+/// A create that the proxy has to ask a question for, and the question.
+const RUN: &str = "POST /containers/create HTTP/1.1\r\nHost: docker\r\n\
+     Content-Type: application/json\r\nContent-Length: 13\r\n\r\n{\"Image\":\"i\"}";
+const QUESTION: &str = "GET /images/i/json HTTP/1.1\r\nHost: docker\r\n\r\n";
+const IMAGE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+
+fn sent(proxy: &Proxy, daemon: &FakeDaemon, request: &str) -> (Wire, Wire) {
+    let mut client = proxy.client();
+    client.send(request);
+    (client, daemon.accept())
+}
+
+/// What a client is told that pings.
+fn refusal_of_a_ping(proxy: &Proxy) -> String {
+    let mut client = proxy.client();
+    client.send(PING);
+    expect_error(&client.response(), 502)
+}
+
+#[test]
+fn what_is_at_the_daemons_path_is_told() {
+    let dir = TempDir::new();
+    let path = dir.join("daemon.sock");
+    let proxy = Proxy::start(&path, LABELS);
+    let refused = |what: &str| {
+        assert_eq!(
+            refusal_of_a_ping(&proxy),
+            format!("cannot connect to the daemon at {path:?}: {what}")
+        );
+    };
+    refused("No such file or directory (os error 2)");
+    fs::write(&path, "").unwrap();
+    refused("Connection refused (os error 111)");
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    refused("Connection refused (os error 111)");
+    fs::remove_dir(&path).unwrap();
+    let other = UnixDatagram::bind(&path).unwrap();
+    refused("Protocol wrong type for socket (os error 91)");
+    drop(other);
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink(&path, &path).unwrap();
+    refused("Too many levels of symbolic links (os error 40)");
+}
+
+#[test]
+fn a_daemon_that_the_proxy_may_not_connect_to_is_told() {
+    let dir = TempDir::new();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let daemon = FakeDaemon::at(&dir.join("daemon.sock"));
+    fs::set_permissions(daemon.path(), fs::Permissions::from_mode(0o000)).unwrap();
+    let mut command = proxy_command();
+    if nix::unistd::geteuid().is_root() {
+        // Root may do anything, so it must be someone else, who may not see the build's directory.
+        let binary = dir.join("proxy");
+        fs::copy(command.get_program(), &binary).unwrap();
+        command = Command::new(binary);
+        command.uid(65_534).gid(65_534);
+    }
+    command.args(LABELS).arg("--daemon").arg(daemon.path());
+    let proxy = Proxy::start_at(&dir.join("proxy.sock"), command);
+    let message = refusal_of_a_ping(&proxy);
+    assert!(
+        message.ends_with("Permission denied (os error 13)"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_daemon_whose_queue_is_full_is_waited_for_while_the_client_is_there() {
+    let dir = TempDir::new();
+    let path = dir.join("daemon.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    listen(&listener, Backlog::new(0).unwrap()).unwrap();
+    let proxy = Proxy::start(&path, LABELS);
+    let before = at_rest(&proxy);
+    let filler = UnixStream::connect(&path).unwrap();
+    let mut client = proxy.client();
+    client.send(CREATE);
+    wait_until("it is about to connect", || {
+        proxy.log().contains("POST \"/v1.41/networks/create\"")
+    });
+    drop(client);
+    expect_at_rest(&proxy, before);
+    // One that stays is served as soon as there is room.
+    let mut client = proxy.client();
+    client.send(CREATE);
+    drop(listener.accept().unwrap());
+    drop(filler);
+    let mut conn = Wire::new(listener.accept().unwrap().0);
+    assert_eq!(conn.request().text(), CREATED);
+    conn.send(OK);
+    client.expect(OK);
+}
+
+#[test]
+fn a_daemon_that_dies_with_a_create_leaves_the_doubt_to_the_client() {
+    let (proxy, daemon) = pair();
+    let doubt = "; it may have done what was asked, or not";
+    for (request, said, what) in [
+        (CREATE, "", "without an answer"),
+        (CREATE, "HTTP/1.1 201 Cre", "within the head of its answer"),
+        (
+            CREATE,
+            "HTTP/1.1 102 Processing\r\n\r\n",
+            "without an answer",
+        ),
+        (ATTACH, "", "without an answer"),
+        (LOAD, "HTTP/1.1 100 Continue\r\n\r\n", "without an answer"),
+        (
+            LOAD_CHUNKED,
+            "HTTP/1.1 200 OK\r\n",
+            "within the head of its answer",
+        ),
+        (PING, "", "without an answer"),
+        (
+            PING,
+            "HTTP/1.1 200 OK\r\nA",
+            "within the head of its answer",
+        ),
+    ] {
+        let (mut client, mut conn) = sent(&proxy, &daemon, request);
+        conn.head();
+        conn.send(said);
+        drop(conn);
+        let message = expect_error(&client.final_response(), 502);
+        let doubt = if request == PING { "" } else { doubt };
+        assert_eq!(
+            message,
+            format!("the daemon closed the connection {what}{doubt}")
+        );
+        // The next thing that the daemon hears is the next request, of this client or another.
+        let (_client, mut conn) = sent(&proxy, &daemon, PING);
+        conn.expect(PING);
+    }
+}
+
+#[test]
+fn a_kept_connection_that_closes_at_a_create_is_not_tried_again() {
+    let (proxy, daemon) = pair();
+    let (mut client, mut conn) = sent(&proxy, &daemon, PING);
+    conn.expect(PING);
+    conn.send(OK);
+    client.expect(OK);
+    // It is open when the create is sent, and closed without a byte then.
+    client.send(CREATE);
+    assert_eq!(conn.request().text(), CREATED);
+    drop(conn);
+    let message = expect_error(&client.response(), 502);
+    assert!(
+        message.ends_with("may have done what was asked, or not"),
+        "{message}"
+    );
+    client.send(PING);
+    daemon.accept().expect(PING);
+}
+
+#[test]
+fn an_answer_that_is_lost_after_its_head_ends_with_the_connection() {
+    let (proxy, daemon) = pair();
+    let head = "HTTP/1.1 201 Created\r\nContent-Length: 20\r\n\r\n";
+    let (mut client, mut conn) = sent(&proxy, &daemon, CREATE);
+    conn.request();
+    conn.send(head);
+    conn.send("{\"Id\"");
+    drop(conn);
+    client.expect(head);
+    client.expect("{\"Id\"");
+    client.expect_end();
+    client.expect_hangup();
+    assert!(proxy.log().contains("the daemon's answer breaks off"));
+    let (_client, mut conn) = sent(&proxy, &daemon, PING);
+    conn.expect(PING);
+}
+
+#[test]
+fn broken_chunks_of_the_daemon_end_the_connection() {
+    let (proxy, daemon) = pair();
+    let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let long = format!("3;{}", "x".repeat(5000));
+    for broken in [
+        "-1\r\n",
+        "+3\r\nabc\r\n",
+        "0x3\r\n",
+        "\r\n",
+        "3\nabc\n",
+        "3\r\nabcd",
+        "11111111111111111\r\n",
+        "3 \r\nabc\r\n",
+        "0\r\nA: b\n\r\n",
+        "0\r\n\rx",
+        &long,
+    ] {
+        let (mut client, mut conn) = sent(&proxy, &daemon, PING);
+        conn.expect(PING);
+        conn.send(head);
+        conn.send("2\r\nok\r\n");
+        client.expect(head);
+        client.expect("2\r\nok\r\n");
+        // The daemon stays, and still the client is not left waiting.
+        conn.try_send(broken);
+        let rest = client.rest();
+        assert!(broken.as_bytes().starts_with(&rest), "{broken:?}: {rest:?}");
+        client.expect_hangup();
+        conn.rest();
+    }
+    // The largest size there is does not overflow: all that comes belongs to it.
+    let (mut client, mut conn) = sent(&proxy, &daemon, PING);
+    conn.expect(PING);
+    conn.send(head);
+    conn.send("ffffffffffffffff\r\n0\r\n\r\n");
+    client.expect(head);
+    client.expect("ffffffffffffffff\r\n0\r\n\r\n");
+    drop(conn);
+    client.expect_end();
+}
+
+#[test]
+fn what_the_daemon_says_too_much_is_no_answer_to_the_next_request() {
+    let (proxy, daemon) = pair();
+    let poison = "HTTP/1.1 201 Created\r\nContent-Length: 6\r\n\r\npoison";
+    for (request, answer) in [
+        (PING, OK),
+        (PING, "HTTP/1.1 204 No Content\r\n\r\n"),
+        (
+            PING,
+            "HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n",
+        ),
+        (
+            PING,
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        ),
+        (
+            "HEAD /_ping HTTP/1.1\r\nHost: docker\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 51\r\n\r\n",
+        ),
+        (CREATE, OK),
+    ] {
+        // In one piece with the answer, and behind it.
+        for apart in [false, true] {
+            let (mut client, mut conn) = sent(&proxy, &daemon, request);
+            conn.request();
+            if apart {
+                conn.send_apart(answer.as_bytes());
+                conn.send(poison);
+            } else {
+                conn.send([answer, poison].concat());
+            }
+            client.expect(answer);
+            client.send(CREATE);
+            let mut next = daemon.accept();
+            assert_eq!(next.request().text(), CREATED, "{answer:?}");
+            next.send(OK);
+            client.expect(OK);
+            conn.expect_hangup();
+        }
+    }
+    // The same behind an answer to a question.
+    let (mut client, mut conn) = sent(&proxy, &daemon, RUN);
+    conn.expect(QUESTION);
+    conn.send([IMAGE, poison].concat());
+    let mut next = daemon.accept();
+    assert_eq!(
+        next.request().text(),
+        "{\"Image\":\"i\",\"Labels\":{\"job\":\"42\"}}"
+    );
+    next.send(OK);
+    client.expect(OK);
+}
+
+#[test]
+fn interim_answers_without_end_last_as_long_as_the_client() {
+    let (proxy, daemon) = pair();
+    let before = at_rest(&proxy);
+    let interim = "HTTP/1.1 102 Processing\r\n\r\n";
+    let (mut client, mut conn) = sent(&proxy, &daemon, CREATE);
+    conn.request();
+    for _ in 0..1000 {
+        conn.send(interim);
+        client.expect(interim);
+    }
+    drop(client);
+    while conn.try_send(interim) {}
+    drop(conn);
+    expect_at_rest(&proxy, before);
+}
+
+#[test]
+fn an_answer_to_a_large_create_arrives_although_the_daemon_does_not_read_it() {
+    let (proxy, daemon) = pair();
+    let before = at_rest(&proxy);
+    let name = "n".repeat(3_000_000);
+    let create = format!(
+        "POST /networks/create HTTP/1.1\r\nHost: docker\r\nContent-Length: {}\r\n\r\n{{\"Name\":\"{name}\"}}",
+        name.len() + 11
+    );
+    let no = "HTTP/1.1 413 No\r\nContent-Length: 2\r\n\r\nno";
+    let (mut client, mut conn) = sent(&proxy, &daemon, &create);
+    conn.head();
+    conn.send(no);
+    client.expect(no);
+    // What it did not want to read is not followed by another request.
+    drop(conn);
+    client.expect_end();
+    drop(client);
+    // One that reads it late gets it whole.
+    let (mut client, mut conn) = sent(&proxy, &daemon, &create);
+    conn.send(OK);
+    client.expect(OK);
+    let body = conn.request().body;
+    assert!(body.ends_with(b"\",\"Labels\":{\"job\":\"42\"}}") && body.len() > name.len());
+    expect_labelled_create(&mut client, &mut conn);
+    drop((client, conn));
+    expect_at_rest(&proxy, before);
+}
+
+#[test]
+fn a_daemon_that_never_answers_is_left_as_soon_as_the_client_goes() {
+    let (proxy, daemon) = pair();
+    let before = at_rest(&proxy);
+    let large = format!("{}{}", LOAD, "x".repeat(100_000));
+    for request in [
+        PING,
+        CREATE,
+        RUN,
+        ATTACH,
+        GRPC,
+        LOAD,
+        LOAD_CHUNKED,
+        PREFACE,
+        &large,
+    ] {
+        let (client, mut conn) = sent(&proxy, &daemon, request);
+        proxy.wait_idle();
+        drop(client);
+        conn.rest();
+        conn.expect_hangup();
+        drop(conn);
+        expect_at_rest(&proxy, before);
+    }
+    // In the middle of an answer to a question, and of the creation of a volume.
+    for said in [
+        "HTTP/1.1 200 OK\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{",
+    ] {
+        let (client, mut conn) = sent(&proxy, &daemon, RUN);
+        conn.expect(QUESTION);
+        conn.send(said);
+        proxy.wait_idle();
+        drop(client);
+        conn.expect_hangup();
+        expect_at_rest(&proxy, before);
+    }
+}
+
+#[test]
+fn a_client_that_half_closes_still_gets_the_answer_that_a_question_delays() {
+    let (proxy, daemon) = pair();
+    let (mut client, mut conn) = sent(&proxy, &daemon, RUN);
+    client.half_close();
+    conn.expect(QUESTION);
+    conn.send(IMAGE);
+    conn.request();
+    conn.send(OK);
+    client.expect(OK);
+}
+
+#[test]
+fn bytes_that_a_daemon_does_not_read_are_dropped_some_time_after_the_client_went() {
+    let (proxy, daemon) = pair();
+    let before = at_rest(&proxy);
+    for (request, answer) in [
+        (
+            ATTACH,
+            "HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n",
+        ),
+        (
+            "POST /images/load HTTP/1.1\r\nHost: docker\r\nContent-Length: 99000000\r\n\r\n",
+            "",
+        ),
+    ] {
+        let (mut client, mut conn) = sent(&proxy, &daemon, request);
+        conn.head();
+        conn.send(answer);
+        client.expect(answer);
+        let mut sender = client.try_clone();
+        std::thread::scope(|scope| {
+            // Until the sockets on the way are full.
+            scope.spawn(move || sender.try_send(vec![0; 4 << 20]));
+            proxy.wait_idle();
+            drop(client);
+        });
+        conn.expect_hangup();
+        drop(conn);
+        expect_at_rest(&proxy, before);
+    }
+}
+
+#[test]
+fn an_early_no_to_an_upload_arrives_and_nothing_follows_it() {
+    let (proxy, daemon) = pair();
+    let before = at_rest(&proxy);
+    for close in ["", "Connection: close\r\n"] {
+        let no = format!("HTTP/1.1 413 No\r\n{close}Content-Length: 2\r\n\r\nno");
+        for expects in ["", "Expect: 100-continue\r\n"] {
+            for (framing, first) in [
+                ("Content-Length: 1000000\r\n", "abc"),
+                ("Transfer-Encoding: chunked\r\n", "3\r\nabc\r\n"),
+            ] {
+                let (mut client, mut conn) = sent(
+                    &proxy,
+                    &daemon,
+                    &format!(
+                        "POST /images/load HTTP/1.1\r\nHost: docker\r\n{expects}{framing}\r\n"
+                    ),
+                );
+                if expects.is_empty() {
+                    client.send(first);
+                    conn.head();
+                    conn.expect(first);
+                }
+                conn.send(&no);
+                drop(conn);
+                client.expect(&no);
+                client.expect_end();
+                drop(client);
+                expect_at_rest(&proxy, before);
+            }
+        }
+    }
+}
+
+#[test]
+fn hop_by_hop_fields_of_an_answer_pass() {
+    let (proxy, daemon) = pair();
+    let (mut client, mut conn) = sent(&proxy, &daemon, PING);
+    let answer = "HTTP/1.1 200 OK\r\nConnection: X-Hop, keep-alive\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nContent-Length: 0\r\n\r\n";
+    conn.expect(PING);
+    conn.send(answer);
+    client.expect(answer);
+    expect_labelled_create(&mut client, &mut conn);
+}
+
+#[test]
+fn a_daemon_that_fails_over_http_2_closes_the_stream() {
+    let (proxy, daemon) = pair();
+    let before = at_rest(&proxy);
+    let upgraded =
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n";
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let goaway = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let flood = settings.repeat(1000);
+    let cases: [(&[u8], bool, &[u8]); 6] = [
+        // Nothing at all, and the daemon goes.
+        (b"", true, b""),
+        // It goes within a frame.
+        (&settings[..5], true, b""),
+        (&settings, true, &settings),
+        // It goes at once and says so.
+        (
+            &[&settings[..], &goaway].concat(),
+            true,
+            &[&settings[..], &goaway].concat(),
+        ),
+        // No HTTP/2, and it stays.
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", false, b""),
+        (&flood, false, &settings),
+    ];
+    for (said, closes, begins) in cases {
+        let (mut client, mut conn) = sent(&proxy, &daemon, GRPC);
+        conn.head();
+        conn.send(upgraded);
+        client.expect(upgraded);
+        client.send(PREFACE);
+        client.send(settings);
+        conn.expect(PREFACE);
+        conn.send(said);
+        if closes {
+            drop(conn);
+        } else {
+            conn.rest();
+            conn.expect_hangup();
+        }
+        let got = client.rest();
+        assert!(got.starts_with(begins), "{got:?}");
+        if !closes {
+            // It ends with a GOAWAY of the proxy that has a reason.
+            assert!(got.len() > 17, "{got:?}");
+        }
+        drop(client);
+        expect_at_rest(&proxy, before);
+    }
+    // One that does not speak it where a client begins with it.
+    for said in ["", "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"] {
+        let (mut client, mut conn) = sent(&proxy, &daemon, PREFACE);
+        conn.expect(PREFACE);
+        conn.send(said);
+        drop(conn);
+        expect_error(&client.response(), 505);
+    }
+}
