@@ -15,7 +15,8 @@
 #   make help      this text
 #
 # test and demo install docker.io, iptables and busybox-static with apt-get if they are missing and
-# they may. Variables: CARGO, CARGOFLAGS, PREFIX, DESTDIR and the directories below.
+# they may; test also downloads docker-buildx and docker-compose into a cache of its own, and goes
+# without where it cannot. Variables: CARGO, CARGOFLAGS, PREFIX, DESTDIR and the directories below.
 
 CARGO ?= cargo
 CARGOFLAGS ?= --locked
@@ -40,12 +41,14 @@ ifdef DOCKER_LABEL_PROXY_TEST_ENGINE
 	$(CARGO) test $(CARGOFLAGS) --no-fail-fast
 else
 	tests/engine.sh install
+	@tests/engine.sh clients || echo 'so what needs docker buildx or compose is left out'
 	tests/engine.sh run $(CARGO) test $(CARGOFLAGS) --no-fail-fast
 endif
 
 # Each prints how many creation paths are labelled; one that cannot be had says why.
 test-engines:
 	tests/engine.sh install
+	@tests/engine.sh clients || echo 'so what needs docker buildx or compose is left out'
 	$(CARGO) test $(CARGOFLAGS) --test e2e --no-run
 	@status=0; \
 	for engine in machine docker-26 podman; do \

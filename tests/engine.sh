@@ -8,9 +8,13 @@
 #                                DOCKER_LABEL_PROXY_TEST_ENGINE, and ends the engine with it
 #   tests/engine.sh image        writes the file system of a small image (busybox) to stdout, as tar
 #   tests/engine.sh fetch        downloads the engine that ENGINE names, or says why it cannot
+#   tests/engine.sh clients      downloads docker's plugins buildx and compose where they are missing,
+#                                or says why it cannot; "run" tells CMD where they are, in
+#                                DOCKER_LABEL_PROXY_TEST_PLUGINS
 #
-# The engine is the machine's dockerd, or with ENGINE=docker-26 that of Debian 13, which is unpacked
-# into a cache (DOCKER_LABEL_PROXY_TEST_CACHE), or with ENGINE=podman the machine's Podman.
+# The engine is the machine's dockerd, or with ENGINE=docker-26 that of Debian 13, or with
+# ENGINE=podman the machine's Podman. What is downloaded is unpacked into a cache
+# (DOCKER_LABEL_PROXY_TEST_CACHE); the machine has nothing installed by it.
 #
 # The engine has mount, network and process namespaces of its own, so it cannot reach an engine
 # that the machine runs already, and nothing of it outlives its first process. All its state is in
@@ -30,7 +34,8 @@ docker=${DOCKER:-/usr/bin/docker}
 
 engine=${ENGINE:-machine}
 case $engine in machine | docker-26 | podman) ;; *) die "ENGINE=$engine: docker-26 or podman" ;; esac
-cache=${DOCKER_LABEL_PROXY_TEST_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/docker-label-proxy-test}/docker-26
+cache=${DOCKER_LABEL_PROXY_TEST_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/docker-label-proxy-test}
+plugins=$cache/clients/root/usr/libexec/docker/cli-plugins
 
 # The packages that are missing. docker.io brings containerd, runc and iptables with it, and on
 # older releases the docker command too.
@@ -65,32 +70,57 @@ install() {
 	done
 }
 
-fetch() {
-	local keys=/usr/share/keyrings/debian-archive-keyring.gpg mirror options
-	case $engine in
-	machine) return ;;
-	podman)
-		have podman || die "no podman; it is tested where it is installed (apt-get install podman)"
-		return
-		;;
-	esac
-	[ ! -e "$cache/complete" ] || return 0
-	if ! have apt-get || ! have dpkg || ! [ -e "$keys" ]; then die "docker-26 can be fetched on Debian only"; fi
+# Downloads packages of Debian 13 and unpacks them into $cache/$1/root.
+unpack() {
+	local name=$1 keys=/usr/share/keyrings/debian-archive-keyring.gpg mirror options dir package
+	[ ! -e "$cache/$name/complete" ] || return 0
+	if ! have apt-get || ! have dpkg || ! [ -e "$keys" ]; then die "$name can be fetched on Debian only"; fi
 	mirror=$(sed -n 's/^URIs: *\([^ ]*\).*/\1/p; s/^deb \(\[[^]]*\] *\)\?\([^ ]*\).*/\2/p' \
 		/etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null | head -1 || true)
-	mkdir -p "$cache"/{lists/partial,archives/partial,debs,root}
-	echo "deb [signed-by=$keys] ${mirror:-http://deb.debian.org/debian} trixie main" >"$cache/sources.list"
+	mkdir -p "$cache"
+	# Whoever fetches at the same time has a directory of their own.
+	dir=$(mktemp -d "$cache/$name.XXXXXX")
+	# shellcheck disable=SC2064 # now
+	trap "rm -rf '$dir'" EXIT
+	mkdir -p "$dir"/{lists/partial,archives/partial,debs,root}
+	echo "deb [signed-by=$keys] ${mirror:-http://deb.debian.org/debian} trixie main" >"$dir/sources.list"
 	# An apt of its own: what the machine may install stays as it is. (The sandbox user of apt has
 	# no rights in the cache.)
-	options=(-qq -o "Dir::Etc::SourceList=$cache/sources.list" -o Dir::Etc::SourceParts=/dev/null
-		-o "Dir::State::Lists=$cache/lists" -o "Dir::Cache=$cache" -o APT::Sandbox::User=root)
-	apt-get "${options[@]}" update
-	# runc is the machine's: trixie's needs a newer libc.
-	(cd "$cache/debs" && apt-get "${options[@]}" download docker.io containerd)
-	for package in "$cache"/debs/*.deb; do dpkg -x "$package" "$cache/root"; done
-	"$cache/root/usr/sbin/dockerd" --version
-	rm -rf "$cache/lists" "$cache/archives" "$cache/debs"
-	touch "$cache/complete"
+	options=(-qq -o "Dir::Etc::SourceList=$dir/sources.list" -o Dir::Etc::SourceParts=/dev/null
+		-o "Dir::State::Lists=$dir/lists" -o "Dir::Cache=$dir" -o APT::Sandbox::User=root
+		-o Acquire::http::Timeout=30 -o Acquire::Retries=1)
+	if ! { apt-get "${options[@]}" update && (cd "$dir/debs" && apt-get "${options[@]}" download "${@:2}"); } \
+		>"$dir/log" 2>&1 </dev/null; then
+		tail -20 "$dir/log" >&2
+		die "$name could not be downloaded"
+	fi
+	for package in "$dir"/debs/*.deb; do dpkg -x "$package" "$dir/root"; done
+	rm -rf "$dir/lists" "$dir/archives" "$dir/debs" "$dir"/*cache.bin "$dir/log"
+	touch "$dir/complete"
+	chmod 755 "$dir"
+	rm -rf "${cache:?}/$name"
+	mv -T "$dir" "$cache/$name"
+	trap - EXIT
+}
+
+fetch() {
+	case $engine in
+	machine) ;;
+	podman) have podman || die "no podman; it is tested where it is installed (apt-get install podman)" ;;
+	docker-26)
+		# runc is the machine's: trixie's needs a newer libc.
+		unpack docker-26 docker.io containerd
+		"$cache/docker-26/root/usr/sbin/dockerd" --version
+		;;
+	esac
+}
+
+# Whether docker has this plugin without our help.
+has_plugin() { DOCKER_CONFIG=/nonexistent "$docker" "$1" version >/dev/null 2>&1; }
+
+clients() {
+	if has_plugin buildx && has_plugin compose; then return 0; fi
+	unpack clients docker-buildx docker-compose
 }
 
 image() {
@@ -201,7 +231,7 @@ run_podman() {
 }
 
 run_dockerd() {
-	[ "$engine" != docker-26 ] || PATH=$cache/root/usr/sbin:$cache/root/usr/bin:$PATH
+	[ "$engine" != docker-26 ] || PATH=$cache/docker-26/root/usr/sbin:$cache/docker-26/root/usr/bin:$PATH
 	# No firewall rules: nobody needs to reach these containers, and not every kernel has them.
 	exec dockerd --host "unix://$1/docker.sock" --group "$(id -gn)" --pidfile "$1/dockerd.pid" \
 		--data-root "$1/data" --exec-root "$1/exec" --cgroup-parent "/$2" \
@@ -246,6 +276,7 @@ run() {
 	trap 'exit 130' INT
 	trap 'exit 143' TERM HUP
 	bash "$self" start "$dir"
+	[ ! -e "$cache/clients/complete" ] || export DOCKER_LABEL_PROXY_TEST_PLUGINS=$plugins
 	# What is below this cgroup is cleaned up with the engine; and whoever runs has it alone.
 	DOCKER_LABEL_PROXY_TEST_ENGINE=unix://$dir/docker.sock DOCKER_LABEL_PROXY_TEST_ENGINE_IS_PRIVATE=1 \
 		DOCKER_LABEL_PROXY_TEST_CGROUP=/$(cgroup_of "$(running "$dir")") "$@" || status=$?
@@ -253,7 +284,7 @@ run() {
 }
 
 case ${1-} in
-install | image | fetch) [ $# = 1 ] || usage; "$1" ;;
+install | image | fetch | clients) [ $# = 1 ] || usage; "$1" ;;
 start | stop | inside) [ $# = 2 ] || usage; "$1" "$2" ;;
 run) [ $# -ge 2 ] || usage; shift; run "$@" ;;
 *) usage ;;
