@@ -117,6 +117,15 @@ pub(crate) fn call(path: &str) -> Call {
     }
 }
 
+/// The image that a message has made, once the daemon has answered it with success: its names,
+/// quoted, or nothing if it has none.
+pub(crate) fn image(method: Method, message: &[u8]) -> Option<String> {
+    match method {
+        Method::ControlSolve => solve::image(message),
+        Method::BridgeSolve | Method::BridgeReturn => None,
+    }
+}
+
 /// Edits one whole, uncompressed message of a call (without the 5-byte gRPC prefix).
 ///
 /// # Errors

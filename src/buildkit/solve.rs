@@ -8,8 +8,10 @@
 //! not help: the classic image store does not know it, containerd's would put it in place of all
 //! that the frontend returns.)
 
+use std::collections::BTreeSet;
+
 use crate::buildkit::Status;
-use crate::buildkit::proto::{Malformed, Message};
+use crate::buildkit::proto::{Entry, Malformed, Message};
 use crate::create::Policy;
 use crate::labels::Labels;
 
@@ -124,6 +126,31 @@ fn drop_image_metadata(request: &mut Message<'_>) -> Result<(), Malformed> {
     request.edit_each(control::EXPORTERS, |exporter| {
         exporter.retain_entries(control::ATTRS, |attr| !is_metadata(attr.key))
     })
+}
+
+/// What a `Control/Solve` that succeeds has made, for the log: an image by these names.
+pub(super) fn image(bytes: &[u8]) -> Option<String> {
+    let request = Message::parse(bytes).ok()?;
+    if !makes_image(&request).ok()? {
+        return None;
+    }
+    let mut names = BTreeSet::new();
+    let mut note = |attr: Entry<'_>| {
+        if attr.key == b"name" {
+            let text = String::from_utf8_lossy(attr.value);
+            let given = text.split(',').filter(|name| !name.is_empty());
+            names.extend(given.map(|name| format!("{name:?}")));
+        }
+        true
+    };
+    for exporter in request.all(control::EXPORTERS) {
+        let mut exporter = Message::parse(exporter.ok()?).ok()?;
+        exporter.retain_entries(control::ATTRS, &mut note).ok()?;
+    }
+    let mut request = Message::parse(bytes).ok()?;
+    let attrs = control::OLD_EXPORTER_ATTRS;
+    request.retain_entries(attrs, &mut note).ok()?;
+    Some(names.into_iter().collect::<Vec<_>>().join(", "))
 }
 
 /// Whether a build exports an image, and not files or nothing. Daemons before 24 know only the
@@ -316,6 +343,37 @@ mod tests {
             both.push(control::EXPORTERS, second.clone());
             assert!(control(&both.to_bytes(), &policy()).is_err());
         }
+    }
+
+    #[test]
+    fn the_image_of_a_build_is_known_by_its_names() {
+        let named = |kind: &str, names: &str| {
+            let mut exporter = Message::default();
+            exporter.push(control::TYPE, kind.into());
+            exporter.push_entry(control::ATTRS, b"name", names.as_bytes());
+            exporter.to_bytes()
+        };
+        assert_eq!(image(CONTROL), Some(r#""t1""#.to_owned()));
+        for (exporters, expected) in [
+            (vec![], None),
+            (vec![named("tar", "a")], None),
+            (vec![exporter("moby", &[])], Some("")),
+            (
+                vec![named("moby", "b:1,a"), named("image", "b:1")],
+                Some(r#""a", "b:1""#),
+            ),
+        ] {
+            let mut request = Message::default();
+            for exporter in exporters {
+                request.push(control::EXPORTERS, exporter);
+            }
+            assert_eq!(image(&request.to_bytes()).as_deref(), expected);
+        }
+        let mut request = Message::default();
+        request.push(control::OLD_EXPORTER, b"moby".to_vec());
+        request.push_entry(control::OLD_EXPORTER_ATTRS, b"name", b"a");
+        assert_eq!(image(&request.to_bytes()), Some(r#""a""#.to_owned()));
+        assert_eq!(image(b"\x6a\x01\x0b"), None);
     }
 
     #[test]

@@ -93,8 +93,9 @@ fn edit_whole<C: Calls>(
         let edited = calls.edit(edit.method, &message)?;
         match edited == message {
             true => log::debug!("#{number} nothing to label: {}", edit.method),
-            false => log::info!("#{number} labelled image: {}", edit.method),
+            false => log::debug!("#{number} labelled message: {}", edit.method),
         }
+        edit.image = calls.image(edit.method, &message);
         put_message(&edited, &mut stream.queue);
     }
     match stream.client_ended && !edit.is_between() {

@@ -56,6 +56,20 @@ impl<C: Calls> Mediator<'_, C> {
             return;
         };
         stream.answered = true;
+        if let Some(image) = stream
+            .edit
+            .as_mut()
+            .and_then(|edit| edit.image.take_if(|_| head.ends_stream))
+        {
+            let blank = if image.is_empty() { "" } else { " " };
+            match head.fields.get("grpc-status").unwrap_or_default() {
+                "0" => log::info!("#{} labelled image{blank}{image}", self.number),
+                status => log::info!(
+                    "#{} did not create image{blank}{image}: gRPC status {status}",
+                    self.number
+                ),
+            }
+        }
         stream.daemon_ended |= head.ends_stream;
         let block = head.fields.encode();
         self.to_client

@@ -27,6 +27,9 @@ pub(crate) trait Calls {
     /// Tells what is done with a call to this `:path`.
     fn call(&self, path: &str) -> Call<Self::Method>;
 
+    /// The names of the image that a message of a call has made, to be put into the log.
+    fn image(&self, method: Self::Method, message: &[u8]) -> Option<String>;
+
     /// Edits one message of a call.
     ///
     /// # Errors

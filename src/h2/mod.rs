@@ -55,6 +55,10 @@ impl Calls for Policy {
         buildkit::call(path)
     }
 
+    fn image(&self, method: Method, message: &[u8]) -> Option<String> {
+        buildkit::image(method, message)
+    }
+
     fn edit(&self, method: Method, message: &[u8]) -> Result<Vec<u8>, Status> {
         buildkit::edit(method, message, self)
     }

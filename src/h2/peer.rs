@@ -8,8 +8,8 @@ use super::frame::{Frame, MIN_MAX_PAYLOAD, flag, kind};
 pub(super) const DEFAULT_WINDOW: i64 = 65_535;
 
 /// The largest header block of a client, and what it may decode to. Those of BuildKit's clients
-/// have a few hundred bytes.
-const CLIENT_BLOCK_BYTES: usize = 64 * 1024;
+/// have a few hundred bytes; the decoder takes its time for each Huffman-coded string.
+const CLIENT_BLOCK_BYTES: usize = 16 * 1024;
 const CLIENT_FIELDS_BYTES: usize = 256 * 1024;
 
 /// The same for the daemon: errors of a build hold the Dockerfile and come as a trailer. It is as

@@ -62,6 +62,8 @@ pub(crate) struct Edit<M> {
     pub(crate) method: M,
     /// What has come of the message that is not whole yet.
     bytes: Vec<u8>,
+    /// The names of the image that the call makes if it succeeds.
+    pub(crate) image: Option<String>,
     /// What the client will get back of the stream's window when the queue is empty.
     pub(crate) owed: usize,
 }
@@ -71,6 +73,7 @@ impl<M> Edit<M> {
         Edit {
             method,
             bytes: Vec::new(),
+            image: None,
             owed: 0,
         }
     }

@@ -18,6 +18,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 const STATUS: &str = "/moby.buildkit.v1.Control/Status";
 const SOLVE: &str = "/moby.buildkit.v1.frontend.LLBBridge/Solve";
+const CONTROL_SOLVE: &str = "/moby.buildkit.v1.Control/Solve";
 const UNKNOWN: &str = "/moby.buildkit.v1.Control/CreateAll";
 
 const DATA: u8 = 0;
@@ -211,6 +212,132 @@ fn the_message_of_a_build_is_labelled() {
     let head = expect(&mut client, HEADERS);
     assert_eq!(fields(&head.payload), [("grpc-status".into(), "0".into())]);
     assert_eq!(head.flags, END_HEADERS | END_STREAM);
+}
+
+#[test]
+fn a_build_is_one_line_in_the_log_once_it_has_ended() {
+    let (proxy, daemon) = pair();
+    let (mut client, mut conn) = upgraded(&proxy, &daemon, 65_535);
+    // An exporter "moby" with the names, none at all, and one that makes files.
+    let image = b"\x6a\x1b\x0a\x04moby\x12\x13\x0a\x04name\x12\x0bapp:1,app:2";
+    let files = b"\x6a\x05\x0a\x03tar";
+    for (stream, request, status) in [
+        (1, &image[..], "0"),
+        (3, image, "2"),
+        (5, b"", "0"),
+        (7, files, "0"),
+    ] {
+        client.send(call(stream, CONTROL_SOLVE));
+        expect_call(&mut conn, stream, CONTROL_SOLVE);
+        client.send(frame(DATA, END_STREAM, stream, &message(request)));
+        read_stream(&mut conn, stream);
+        conn.send(frame(
+            HEADERS,
+            END_HEADERS,
+            stream,
+            &block(&[(":status", "200")]),
+        ));
+        let trailers = block(&[("grpc-status", status)]);
+        conn.send(frame(HEADERS, END_HEADERS | END_STREAM, stream, &trailers));
+        expect(&mut client, WINDOW_UPDATE);
+        expect(&mut client, HEADERS);
+        expect(&mut client, HEADERS);
+    }
+    drop((client, conn));
+    proxy.wait_idle();
+    let log = proxy.log();
+    let lines = log
+        .lines()
+        .filter(|line| line.contains("INFO") && line.contains("image"));
+    let lines: Vec<&str> = lines
+        .map(|line| line.split_once("#2 ").unwrap().1)
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            r#"labelled image "app:1", "app:2""#,
+            r#"did not create image "app:1", "app:2": gRPC status 2"#
+        ],
+        "{log}"
+    );
+}
+
+/// Sends a call with this message, whose head is `head`; how it is refused.
+fn refusal(path: &str, data: &[u8]) -> (String, String) {
+    let (proxy, daemon) = pair();
+    let (mut client, mut conn) = upgraded(&proxy, &daemon, 65_535);
+    client.send(call(1, path));
+    client.send(frame(DATA, END_STREAM, 1, data));
+    let head = loop {
+        let frame = next(&mut client);
+        match frame.kind {
+            WINDOW_UPDATE => (),
+            kind => {
+                assert_eq!((kind, frame.flags), (HEADERS, END_HEADERS | END_STREAM));
+                break fields(&frame.payload);
+            }
+        }
+    };
+    // The daemon has heard of the call at most, and of its end.
+    client.half_close();
+    while conn.fill() {
+        if !conn.is_ready() {
+            proxy.wait_idle();
+        }
+    }
+    let sent = conn.rest();
+    assert!(find(&sent, b"containerimage").is_none() && find(&sent, b"moby\x12").is_none());
+    let value = |name: &str| head.iter().find(|(n, _)| n == name).unwrap().1.clone();
+    (value("grpc-status"), value("grpc-message"))
+}
+
+#[test]
+fn what_cannot_be_labelled_is_refused_with_a_status_and_a_reason() {
+    let image = b"\x6a\x14\x0a\x04moby\x12\x0c\x0a\x04name\x12\x04app1".to_vec();
+    let raw = message(&[&b"\x12\x05\x0a\x03abc"[..], &image].concat());
+    let gateway = message(&[&b"\x32\x0agateway.v0"[..], &image].concat());
+    let mut compressed = message(&image);
+    compressed[0] = 1;
+    for (path, data, status, why) in [
+        (
+            CONTROL_SOLVE,
+            &raw,
+            "9",
+            "an image that is not built from a Dockerfile",
+        ),
+        (
+            CONTROL_SOLVE,
+            &gateway,
+            "9",
+            "an image that is not built from a Dockerfile",
+        ),
+        (
+            CONTROL_SOLVE,
+            &compressed,
+            "12",
+            "a compressed message cannot be labelled",
+        ),
+        (
+            SOLVE,
+            &compressed,
+            "12",
+            "a compressed message cannot be labelled",
+        ),
+        (
+            SOLVE,
+            &message(b"\x50\x01"),
+            "9",
+            "a final LLBBridge/Solve cannot be labelled",
+        ),
+        (UNKNOWN, &message(b""), "12", "the call "),
+    ] {
+        let (code, message) = refusal(path, data);
+        assert_eq!(code, status, "{path} {message}");
+        assert!(
+            message.starts_with(&format!("docker-label-proxy: {why}")),
+            "{message}"
+        );
+    }
 }
 
 #[test]
