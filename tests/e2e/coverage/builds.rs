@@ -1,15 +1,14 @@
 //! Builds by `POST /build`, classic or by BuildKit without a session, and what they leave behind.
 
 use std::fs;
-use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use serde_json::{Value, json};
 
 use super::{Covered, On, encoded, own, path, rule};
-use crate::case::{Case, LabelMap, docker, labels_of};
-use crate::command::{finish, succeed};
-use crate::engine::{JOB, Kind, engine, json_request};
+use crate::case::{Case, LabelMap, labels_of};
+use crate::command::finish;
+use crate::engine::{Kind, engine, json_request};
 use crate::raw_creates::tar;
 use crate::support::wait_until;
 
@@ -85,7 +84,6 @@ pub fn cases() -> Vec<Covered> {
             dockerfile_labels,
         ),
         path(BUILD, "unsetlabel", On::Podman, unset_label),
-        path("POST /grpc", "docker buildx build", On::Buildx, buildx),
         path(
             BUILD,
             "outputs that replace the configuration",
@@ -142,29 +140,6 @@ pub fn build_at(endpoint: &str, parameters: &str, labels: &LabelMap) {
     let object = engine().inspect(Kind::Image, &image);
     assert!(object.is_some(), "{response:?}");
     case.assert_labels(Kind::Image, &image, labels);
-}
-
-/// Whether the docker command has the plugin buildx; no configuration of the user's counts.
-pub fn has_buildx() -> bool {
-    let mut command = Command::new(docker());
-    command.args(["buildx", "version"]);
-    command.env("DOCKER_CONFIG", "/nonexistent");
-    command.output().is_ok_and(|output| output.status.success())
-}
-
-fn buildx() {
-    let case = Case::new();
-    let image = case.name("i");
-    fs::write(
-        case.dir.join("Dockerfile"),
-        dockerfile(&case) + "RUN true\n",
-    )
-    .unwrap();
-    let label = format!("{JOB}=mine");
-    let labels = ["--label", "own=1", "--label", &label];
-    let arguments = [&["buildx", "build", "-t", &image][..], &labels, &["."]].concat();
-    succeed(case.docker(&arguments));
-    case.assert_labels(Kind::Image, &image, &own(&[("own", "1")]));
 }
 
 fn labels_twice_on_podman() {

@@ -3,6 +3,7 @@
 //! through the proxy and asks the engine for the labels. How requests may be written is left to
 //! the other cases (`raw_creates`).
 
+mod buildkit;
 mod builds;
 mod containers;
 mod images;
@@ -45,8 +46,8 @@ enum On {
     DockerOrPodmanFrom(u32),
     /// Docker with an API older than this 1.x.
     DockerBefore(u32),
-    /// Docker, with a client that has buildx.
-    Buildx,
+    /// Docker, with a client that has this plugin.
+    Plugin(&'static str),
     /// One that is the run's own, so that it may become a swarm.
     Swarm,
     /// The same with an API from this 1.x on.
@@ -72,7 +73,7 @@ impl On {
             }
             _ if engine.is_podman() => false,
             On::Docker => true,
-            On::Buildx => builds::has_buildx(),
+            On::Plugin(name) => buildkit::has_plugin(name),
             On::DockerBefore(first) => minor < first,
             On::Swarm => engine::is_private(),
             On::SwarmFrom(first) => engine::is_private() && minor >= first,
@@ -101,6 +102,7 @@ fn rule(row: &str, variant: &str, on: On, run: impl Fn() + Send + 'static) -> Co
 
 pub fn trials() -> Vec<Trial> {
     let cases: Vec<Covered> = [
+        buildkit::cases(),
         builds::cases(),
         containers::cases(),
         images::cases(),
@@ -147,6 +149,13 @@ pub fn trials() -> Vec<Trial> {
 #[allow(clippy::print_stdout, reason = "it belongs to the report of the run")]
 pub fn conclude() -> bool {
     swarm::leave();
+    let missing = ["buildx", "compose"].map(|name| (name, On::Plugin(name).is_here()));
+    for (name, _) in missing
+        .iter()
+        .filter(|(_, is_here)| !is_here && is_docker())
+    {
+        println!("left out: docker {name} is not here (tests/engine.sh clients brings it)");
+    }
     let (tried, labelled) = (&TRIED, &LABELLED);
     let (tried, labelled) = (
         tried.load(Ordering::Relaxed),
@@ -156,6 +165,10 @@ pub fn conclude() -> bool {
         println!("{labelled} of {tried} creation paths labelled");
     }
     labelled == tried
+}
+
+fn is_docker() -> bool {
+    On::Docker.is_here()
 }
 
 /// The endpoints in docs/coverage.md, which a unit test keeps equal to the code, and what is done
