@@ -3,6 +3,8 @@
 #
 #   tests/engine.sh install      installs what an engine needs, where it is missing
 #   tests/engine.sh start DIR    starts an engine; its socket is DIR/docker.sock, its log DIR/log
+#   tests/engine.sh restart DIR SIGNAL
+#                                ends its daemon alone with the signal (KILL, TERM), and starts it again
 #   tests/engine.sh stop DIR     ends it with all that runs in it; DIR can be removed afterwards
 #   tests/engine.sh run CMD...   runs CMD with an engine of its own, named in
 #                                DOCKER_LABEL_PROXY_TEST_ENGINE, and ends the engine with it
@@ -156,10 +158,21 @@ running() {
 	read -r pid time 2>/dev/null <"$1/pid" && [ "$(started "$pid")" = "$time" ] && echo "$pid"
 }
 
+# Whether the engine in $1, whose first process is $2, answers within a minute.
+answers() {
+	for _ in $(seq 600); do
+		# "version" is answered once the daemon answers /_ping.
+		if "$docker" -H "unix://$1/docker.sock" version >/dev/null 2>&1; then return 0; fi
+		started "$2" >/dev/null || return 1
+		sleep 0.1
+	done
+	return 1
+}
+
 cgroup_of() { echo "docker-label-proxy-test-$1"; }
 
 start() {
-	local dir pid ready=
+	local dir pid
 	[ "$(id -u)" = 0 ] || die "needs root; or set DOCKER_LABEL_PROXY_TEST_ENGINE=unix://... to test with an engine you have"
 	[ -z "$(missing)" ] || die "missing: $(missing | xargs); see: $0 install"
 	mkdir -p "$1"
@@ -172,16 +185,7 @@ start() {
 	setsid unshare --mount --propagation private --net --pid --fork -- \
 		bash "$self" inside "$dir" >"$dir/log" 2>&1 </dev/null &
 	pid=$!
-	for _ in $(seq 600); do
-		# "version" is answered once the daemon answers /_ping.
-		if "$docker" -H "unix://$dir/docker.sock" version >/dev/null 2>&1; then
-			ready=1
-			break
-		fi
-		started "$pid" >/dev/null || break
-		sleep 0.1
-	done
-	if [ -z "$ready" ]; then
+	if ! answers "$dir" "$pid"; then
 		tail -20 "$dir/log" >&2
 		stop "$dir"
 		die "the engine does not answer"
@@ -217,11 +221,32 @@ inside() {
 		done
 	fi
 	busybox ip link set lo up
-	case $engine in
-	podman) run_podman "$dir" & ;;
-	*) run_dockerd "$dir" "$(cgroup_of "$pid")" & ;;
-	esac
-	wait $!
+	while :; do
+		case $engine in
+		podman) run_podman "$dir" & ;;
+		*) run_dockerd "$dir" "$(cgroup_of "$pid")" & ;;
+		esac
+		wait $! || true
+		[ -e "$dir/restart" ] || break
+		# A killed daemon leaves it, and its number may be another's by now.
+		rm -f "$dir/dockerd.pid" "$dir/restart"
+	done
+}
+
+restart() {
+	local dir pid
+	dir=$(readlink -f "$1")
+	[ "$engine" != podman ] || die "Podman has no daemon to be restarted"
+	pid=$(running "$dir") || die "$dir: does not run"
+	: >"$dir/restart"
+	nsenter --target "$pid" --mount --pid busybox kill "-$2" "$(cat "$dir/dockerd.pid")"
+	# Who is asked to end may take its time for the containers.
+	for _ in $(seq 600); do
+		[ -e "$dir/restart" ] || break
+		sleep 0.1
+	done
+	[ ! -e "$dir/restart" ] || die "the daemon in $dir does not end"
+	answers "$dir" "$pid" || { tail -20 "$dir/log" >&2; die "the daemon in $dir does not answer again"; }
 }
 
 run_podman() {
@@ -286,6 +311,7 @@ run() {
 case ${1-} in
 install | image | fetch | clients) [ $# = 1 ] || usage; "$1" ;;
 start | stop | inside) [ $# = 2 ] || usage; "$1" "$2" ;;
+restart) [ $# = 3 ] || usage; restart "$2" "$3" ;;
 run) [ $# -ge 2 ] || usage; shift; run "$@" ;;
 *) usage ;;
 esac
