@@ -10,6 +10,7 @@
 #   make static    a static binary, for any Linux on x86-64
 #   make demo      shows with a private Docker engine what the program does
 #   make fuzz      fuzzes what reads bytes of others (FUZZ_SECONDS each; cargo-fuzz and nightly Rust)
+#   make soak      mixed traffic for SOAK_SECONDS (3600) with a daemon that is restarted under it
 #   make install   the program, its manual page and its systemd unit (DESTDIR, PREFIX)
 #   make clean     removes what was built
 #   make help      this text
@@ -31,7 +32,7 @@ export CARGO_TARGET_DIR
 name := docker-label-proxy
 binary := $(CARGO_TARGET_DIR)/release/$(name)
 
-.PHONY: build test test-engines check deny static demo fuzz install clean help
+.PHONY: build test test-engines check deny static demo fuzz install clean help soak
 
 build:
 	$(CARGO) build $(CARGOFLAGS) --release
@@ -82,6 +83,12 @@ fuzz:
 	for target in frames messages; do \
 		$(CARGO) +nightly fuzz run --fuzz-dir tests/fuzz $$target -- -max_total_time=$(FUZZ_SECONDS) || exit; \
 	done
+
+# "make test" does it for 20 seconds. SOAK_SEED repeats a run.
+SOAK_SECONDS ?= 3600
+soak:
+	tests/engine.sh install
+	SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO) test $(CARGOFLAGS) --release --test soak
 
 # Not "build": root, who installs, often has no cargo.
 $(binary):

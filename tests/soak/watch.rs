@@ -1,0 +1,305 @@
+//! What must hold at all times: the proxy lives, holds no more than its clients need, and all that
+//! the engine has is labelled.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::Soak;
+use crate::client::{Done, Fail};
+use crate::engine::{Kind, Object};
+use crate::tally::{add, read};
+
+/// How long the proxy and the engine may take to notice that all clients are gone.
+const REST: Duration = Duration::from_secs(60);
+
+/// How much more memory the proxy may hold at rest at the end than after the first rounds, in KiB.
+const GROWTH_KIB: u64 = 2048;
+
+/// The most that the proxy may ever have had in memory, in KiB.
+const PEAK_KIB: u64 = 64 * 1024;
+
+/// What the proxy holds.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Held {
+    pub rss_kib: u64,
+    pub threads: u64,
+    pub fds: u64,
+}
+
+/// What the proxy was seen to hold.
+#[derive(Default)]
+pub struct Samples {
+    pub base: Held,
+    pub least: Option<Held>,
+    pub most: Held,
+    pub last: Held,
+    /// Memory each time that it was at rest, in KiB.
+    pub at_rest: Vec<u64>,
+}
+
+impl Samples {
+    fn take(&mut self, held: Held) {
+        let least = self.least.get_or_insert(held);
+        let most = &mut self.most;
+        for (of, now) in [
+            ((&mut least.rss_kib, &mut most.rss_kib), held.rss_kib),
+            ((&mut least.threads, &mut most.threads), held.threads),
+            ((&mut least.fds, &mut most.fds), held.fds),
+        ] {
+            *of.0 = now.min(*of.0);
+            *of.1 = now.max(*of.1);
+        }
+        self.last = held;
+    }
+
+    pub fn line(&self) -> String {
+        let least = self.least.unwrap_or_default();
+        let of = |name: &str, least: u64, most: u64, last: u64| {
+            format!("{name} {least}..{most}, now {last}")
+        };
+        format!(
+            "{}; {}; {}",
+            of(
+                "RSS KiB",
+                least.rss_kib,
+                self.most.rss_kib,
+                self.last.rss_kib
+            ),
+            of(
+                "threads",
+                least.threads,
+                self.most.threads,
+                self.last.threads
+            ),
+            of("descriptors", least.fds, self.most.fds, self.last.fds)
+        )
+    }
+}
+
+impl Soak {
+    /// What the proxy holds now; nothing if it is gone.
+    pub fn held(&self) -> Option<Held> {
+        let pid = self.proxy.pid();
+        let count = |what| Some(fs::read_dir(format!("/proc/{pid}/{what}")).ok()?.count() as u64);
+        Some(Held {
+            rss_kib: self.status_kib("VmRSS")?,
+            threads: count("task")?,
+            fds: count("fd")?,
+        })
+    }
+
+    fn status_kib(&self, name: &str) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.proxy.pid())).ok()?;
+        let line = status.lines().find(|line| line.starts_with(name))?;
+        line.split_ascii_whitespace().nth(1)?.parse().ok()
+    }
+
+    /// Takes a sample; false if the proxy is gone.
+    pub fn sample(&self) -> bool {
+        let Some(held) = self.held() else {
+            return false;
+        };
+        self.samples.lock().unwrap().take(held);
+        true
+    }
+
+    /// What the proxy holds before the first client, once that stays the same.
+    pub fn find_base(&self) {
+        let (mut last, mut times_seen) = (self.held().unwrap_or_default(), 0);
+        let start = Instant::now();
+        while times_seen < 20 && start.elapsed() < REST {
+            thread::sleep(Duration::from_millis(10));
+            let now = self.held().unwrap_or_default();
+            times_seen = if (now.threads, now.fds) == (last.threads, last.fds) {
+                times_seen + 1
+            } else {
+                0
+            };
+            last = now;
+        }
+        self.samples.lock().unwrap().base = last;
+    }
+
+    pub fn is_labelled(&self, labels: &Value) -> bool {
+        labels["soak.job"] == *self.job && labels["soak.note"] == crate::NOTE_VALUE
+    }
+
+    /// All that the engine has without our labels.
+    fn unlabelled(&self) -> Done<Vec<Object>> {
+        let mut objects = self.engine.objects()?;
+        add(&self.tally.checked, objects.len() as u64);
+        objects.retain(|object| !self.is_labelled(&object.labels));
+        Ok(objects)
+    }
+
+    /// Looks for unlabelled objects while the work goes on. What is seen once may still be in the
+    /// making: the daemon shows a volume before it has written down its labels.
+    pub fn sweep(&self, seen: &mut HashMap<String, u32>) {
+        let start = Instant::now();
+        let found = match self.unlabelled() {
+            Ok(found) => found,
+            Err(Fail::Stuck(what)) => return self.tally.violation(format!("the engine: {what}")),
+            Err(fail) if !self.engine.was_away_since(start) => {
+                return self.tally.violation(format!("the engine: {fail}"));
+            }
+            Err(_) => return,
+        };
+        let ids: HashSet<&String> = found.iter().map(|object| &object.id).collect();
+        seen.retain(|id, _| ids.contains(id));
+        for object in &found {
+            // Those of builds are looked at when all is quiet.
+            let times = seen.entry(object.id.clone()).or_default();
+            *times += 1;
+            if *times == 2 && !object.is_build_step && !self.is_excused(object) {
+                self.tally
+                    .violation(format!("unlabelled: {object}, {}", object.labels));
+            }
+        }
+    }
+
+    /// A killed daemon leaves a volume whose labels it has not written down yet; its client got
+    /// no answer. And it leaves the containers of a build's steps.
+    fn is_excused(&self, object: &Object) -> bool {
+        self.was_killed_in_round() && (object.kind == Kind::Volume || object.is_build_step)
+    }
+
+    /// With all clients gone: the proxy has let go of everything, nothing in the engine is
+    /// unlabelled, and our label finds all there is, which is then removed.
+    pub fn rest(&self) {
+        let base = self.samples.lock().unwrap().base;
+        let start = Instant::now();
+        loop {
+            let Some(held) = self.held() else {
+                return self.tally.violation("the proxy is gone");
+            };
+            if held.threads <= base.threads && held.fds <= base.fds {
+                self.samples.lock().unwrap().at_rest.push(held.rss_kib);
+                break;
+            }
+            if start.elapsed() > REST {
+                self.tally.violation(format!(
+                    "the proxy does not let go: {base:?} before, now {held:?}"
+                ));
+                break;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        self.sample();
+        if self.proxy.log().contains("panicked") {
+            self.tally.violation("a panic in the proxy's log");
+        }
+        if let Err(fail) = self.clean() {
+            self.tally
+                .violation(format!("the engine, all quiet: {fail}"));
+        }
+    }
+
+    /// Removes what the label finds; then nothing may be left.
+    fn clean(&self) -> Done {
+        let filters = format!("filters={{%22label%22:[%22soak.job={}%22]}}", self.job);
+        let (mut seen, mut excused) = (HashMap::new(), HashSet::new());
+        let start = Instant::now();
+        // Twice in a row nothing: what a client left behind as it was killed may still be made.
+        let mut times_clean = 0;
+        while times_clean < 2 {
+            let mut left = Vec::new();
+            for object in self.engine.objects()? {
+                let is_labelled = self.is_labelled(&object.labels);
+                if is_labelled {
+                    let (path, key) = match object.kind {
+                        Kind::Container => (format!("/containers/json?all=1&{filters}"), "Id"),
+                        Kind::Network => (format!("/networks?{filters}"), "Id"),
+                        Kind::Volume => (format!("/volumes?{filters}"), "Name"),
+                        Kind::Image => (format!("/images/json?{filters}"), "RepoTags"),
+                    };
+                    let found = self.engine.get(&path)?;
+                    let found = if object.kind == Kind::Volume {
+                        &found["Volumes"]
+                    } else {
+                        &found
+                    };
+                    let is_found = found.as_array().into_iter().flatten().any(|item| {
+                        item[key] == *object.id
+                            || item[key]
+                                .as_array()
+                                .is_some_and(|names| names.contains(&object.id.clone().into()))
+                    });
+                    // Or it has gone by itself meanwhile, which shows in the next turn.
+                    if is_found {
+                        self.engine.remove(&object)?;
+                    }
+                    left.push(object);
+                    continue;
+                }
+                let times = seen.entry(object.id.clone()).or_insert(0);
+                *times += 1;
+                if self.is_excused(&object) {
+                    if excused.insert(object.id.clone()) {
+                        add(&self.tally.left_by_killed_daemon, 1);
+                    }
+                    self.engine.remove(&object)?;
+                } else if !object.is_build_step && *times == 3 {
+                    self.tally
+                        .violation(format!("unlabelled: {object}, {}", object.labels));
+                    self.engine.remove(&object)?;
+                }
+                left.push(object);
+            }
+            times_clean = if left.is_empty() { times_clean + 1 } else { 0 };
+            if start.elapsed() > REST {
+                for object in left {
+                    self.tally
+                        .violation(format!("left behind: {object}, {}", object.labels));
+                }
+                break;
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+        // The steps of builds, and BuildKit's cache.
+        for prune in ["/images/prune", "/build/prune"] {
+            self.engine.connect()?.ask("POST", prune, None)?;
+        }
+        Ok(())
+    }
+
+    /// Compares the memory at the end with that of the beginning.
+    pub fn conclude_memory(&self) {
+        let samples = self.samples.lock().unwrap();
+        println!("soak: the proxy: {}", samples.line());
+        println!("soak: RSS at rest, KiB: {:?}", samples.at_rest);
+        // The first rounds touch what stays: code, the allocator's arenas.
+        let rounds = samples.at_rest.get(2..).unwrap_or_default();
+        let third = rounds.len() / 3;
+        if third >= 3 {
+            let median = |of: &[u64]| {
+                let mut of = of.to_vec();
+                of.sort_unstable();
+                of[of.len() / 2]
+            };
+            let (first, last) = (
+                median(&rounds[..third]),
+                median(&rounds[rounds.len() - third..]),
+            );
+            println!("soak: median of the first third {first} KiB, of the last {last} KiB");
+            if last > first + GROWTH_KIB {
+                self.tally.violation(format!(
+                    "the proxy's memory grows: {first} KiB, then {last} KiB"
+                ));
+            }
+        }
+        if let Some(peak) = self.status_kib("VmHWM") {
+            println!("soak: the most it ever had in memory: {peak} KiB");
+            if peak > PEAK_KIB {
+                self.tally
+                    .violation(format!("the proxy had {peak} KiB in memory"));
+            }
+        }
+        if read(&self.tally.compared) == 0 {
+            self.tally.violation("nothing was compared");
+        }
+    }
+}
