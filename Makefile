@@ -80,9 +80,7 @@ demo:
 
 FUZZ_SECONDS ?= 600
 fuzz:
-	for target in frames messages; do \
-		$(CARGO) +nightly fuzz run --fuzz-dir tests/fuzz $$target -- -max_total_time=$(FUZZ_SECONDS) || exit; \
-	done
+	FUZZ_SECONDS=$(FUZZ_SECONDS) CARGO='$(CARGO)' tests/fuzz/run.sh
 
 # "make test" does it for 20 seconds. SOAK_SEED repeats a run.
 SOAK_SECONDS ?= 3600

@@ -1,0 +1,34 @@
+#!/bin/sh
+# Runs fuzz targets, each for FUZZ_SECONDS (default 600), with the corpora in tests/requests and
+# tests/fuzz/seeds to begin with: tests/fuzz/run.sh [TARGET...]. What it finds on the way is kept
+# in tests/fuzz/corpus, an input that fails in tests/fuzz/artifacts; git knows neither.
+# CARGO_FUZZ_FLAGS go to cargo-fuzz, FUZZ_FLAGS to the target.
+set -eu
+cd "$(dirname "$0")/../.."
+cargo=${CARGO:-cargo}
+
+fail() {
+    echo "fuzzing needs $1" >&2
+    exit 1
+}
+"$cargo" fuzz --version >/dev/null 2>&1 ||
+    fail "cargo-fuzz, which is not installed: cargo install cargo-fuzz"
+"$cargo" +nightly --version >/dev/null 2>&1 ||
+    fail "a nightly toolchain, which is not installed: rustup toolchain install nightly"
+
+[ $# -gt 0 ] || set -- head chunked query json connection frames messages
+# Link-time optimisation would take far longer than it saves.
+export CARGO_PROFILE_RELEASE_LTO=false
+for target in "$@"; do
+    seeds=
+    case $target in
+    head | chunked | connection) seeds="tests/requests/valid tests/requests/invalid" ;;
+    esac
+    [ ! -d "tests/fuzz/seeds/$target" ] || seeds="$seeds tests/fuzz/seeds/$target"
+    corpus=tests/fuzz/corpus/$target
+    mkdir -p "$corpus"
+    echo "--- $target"
+    # shellcheck disable=SC2086 # lists of words
+    "$cargo" +nightly fuzz run --fuzz-dir tests/fuzz ${CARGO_FUZZ_FLAGS-} "$target" \
+        "$corpus" $seeds -- -max_total_time="${FUZZ_SECONDS:-600}" -rss_limit_mb=2048 ${FUZZ_FLAGS-}
+done
