@@ -170,15 +170,17 @@ impl Connection<'_> {
         }
         check_host(&request.head)?;
         request.framing = RequestFraming::of(&request.head)?;
-        request.is_unread = !matches!(
+        let has_body = !matches!(
             request.framing,
             RequestFraming::None | RequestFraming::Length(0)
         );
-        request.expects_continue = expects_continue(&request.head)? && request.is_unread;
+        request.expects_continue = expects_continue(&request.head)? && has_body;
         if request.head.method == "OPTIONS" && request.head.target == "*" {
             return self.forward(request, Action::Pass, None, None);
         }
         let target = Target::parse(&request.head.target)?;
+        // From here on the head is understood; until then a refusal closes the connection.
+        request.is_unread = has_body;
         if let Some(location) = target.redirect() {
             return Ok(self.reply(
                 &reply::redirect(&location, &request.head.method),
