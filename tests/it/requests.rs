@@ -2,25 +2,38 @@
 //!
 //! The requests are files in tests/requests, each named for the rule that it keeps or breaks.
 //! `valid/NAME.http` stands next to `NAME.forwarded`, what the daemon gets; `invalid/NAME.http`
-//! next to `NAME.refused`, status and message of the proxy's answer. With `BLESS=1` in the
-//! environment the outcomes are written instead of compared: read the diff.
+//! next to `NAME.refused`, status and message of the proxy's answer, behind which it closes the
+//! connection. `refused/NAME.http` is good HTTP that cannot be labelled, and the connection goes
+//! on behind its `NAME.refused`. With `BLESS=1` in the environment the outcomes are written
+//! instead of compared: read the diff.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use crate::daemon::{Ends, FakeDaemon, PING, expect_error, pair};
+use crate::daemon::{CREATE, CREATED, Ends, FakeDaemon, PING, expect_error, pair};
 use crate::support::Proxy;
 use crate::wire::{Framing, Message, Text, Wire};
 
 const NOT_FOUND: &str = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
 
-/// The places at which to cut `bytes` before sending: nowhere, at one place each, everywhere.
+/// The places at which to cut `bytes` before sending: nowhere, behind each line, at one place
+/// each, everywhere.
 fn deliveries(bytes: &[u8]) -> impl Iterator<Item = Vec<&[u8]>> {
     let whole = std::iter::once(vec![bytes]);
+    let in_lines = std::iter::once(bytes.split_inclusive(|&b| b == b'\n').collect());
     let in_two = (1..bytes.len()).map(|i| vec![&bytes[..i], &bytes[i..]]);
     let in_bytes = std::iter::once(bytes.chunks(1).collect());
-    whole.chain(in_two).chain(in_bytes)
+    whole.chain(in_lines).chain(in_two).chain(in_bytes)
+}
+
+/// Whether the client keeps the connection open behind this request.
+fn goes_on(request: &Message) -> bool {
+    let connection = request.header("connection").join(",").to_ascii_lowercase();
+    match request.line().ends_with("HTTP/1.0") {
+        true => connection.contains("keep-alive"),
+        false => !connection.contains("close"),
+    }
 }
 
 fn send(client: &mut Wire, pieces: &[&[u8]]) {
@@ -108,6 +121,30 @@ fn valid_requests_arrive_the_same_however_they_are_delivered() {
     }
 }
 
+#[test]
+fn a_create_behind_a_valid_request_is_labelled() {
+    let (proxy, daemon) = pair();
+    for (bytes, outcome) in corpus("valid", "forwarded") {
+        let name = outcome.display();
+        let mut expected = exchange_all(&proxy, &daemon, &bytes);
+        let is_last = !goes_on(expected.last().unwrap());
+        let mut bytes = bytes;
+        bytes.extend(CREATE.bytes());
+        let mut all = exchange_all(&proxy, &daemon, &bytes);
+        if !is_last {
+            let create = all.pop().unwrap();
+            assert_eq!(create.text(), CREATED, "{name}");
+        }
+        assert_eq!(all, expected, "{name}");
+        if !is_last {
+            expected.push(Message::new(Vec::new()));
+            let pieces: Vec<&[u8]> = bytes.chunks(1).collect();
+            let mut all = exchange(&proxy, &daemon, &pieces, expected.len());
+            assert_eq!(all.pop().unwrap().text(), CREATED, "{name}");
+        }
+    }
+}
+
 /// Like [`exchange`], of as many requests as the proxy takes `bytes` for.
 fn exchange_all(proxy: &Proxy, daemon: &FakeDaemon, bytes: &[u8]) -> Vec<Message> {
     let mut client = proxy.client();
@@ -176,6 +213,47 @@ fn invalid_requests_are_refused_however_they_are_delivered() {
                 outcome.display(),
                 Text(pieces[0])
             );
+        }
+        // Nothing behind it is a request.
+        let with_create = [&bytes, CREATE.as_bytes()].concat();
+        let status = |refused: &str| refused[..3].to_owned();
+        for pieces in [vec![&with_create[..]], with_create.chunks(1).collect()] {
+            let name = outcome.display();
+            assert_eq!(status(&refused(&pieces)), status(&whole), "{name}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_labelled_is_refused_and_the_connection_goes_on() {
+    let (proxy, daemon) = pair();
+    for (bytes, outcome) in corpus("refused", "refused") {
+        let name = outcome.display();
+        let refused = |pieces: &[&[u8]]| {
+            let mut client = proxy.client();
+            let mut sender = client.try_clone();
+            let response = thread::scope(|scope| {
+                scope.spawn(|| send(&mut sender, pieces));
+                client.final_response()
+            });
+            let message = expect_error(&response, response.status());
+            assert!(response.header("connection").is_empty(), "{name}");
+            daemon.expect_untouched();
+            client.send(CREATE);
+            let mut conn = daemon.accept();
+            assert_eq!(conn.request().text(), CREATED, "{name}");
+            conn.send(NOT_FOUND);
+            assert_eq!(client.final_response().status(), 404, "{name}");
+            format!("{} {message}\n", response.status())
+        };
+        let whole = refused(&[&bytes]);
+        assert_eq!(
+            Text(whole.as_bytes()),
+            Text(&expected(&outcome, whole.as_bytes())),
+            "{name}"
+        );
+        for pieces in deliveries(&bytes) {
+            assert_eq!(refused(&pieces), whole, "{name}: {:?}", Text(pieces[0]));
         }
     }
 }
