@@ -9,6 +9,10 @@ use crate::error::Error;
 use crate::labels::{self, Label, Labels};
 use crate::listener::Access;
 
+/// Clients served at a time unless the operator says otherwise. Each may have two threads, and each
+/// thread takes two of the 65,530 memory maps that Linux gives a process (`vm.max_map_count`).
+const DEFAULT_MAX_CONNECTIONS: usize = 10_000;
+
 /// What `--help` prints.
 pub const HELP: &str = "\
 Usage: docker-label-proxy --label KEY=VALUE ... --listen PATH [--daemon PATH]
@@ -26,6 +30,8 @@ Sockets:
   --socket-mode MODE    permissions of the listening socket, octal [default: 0660]
   --socket-user USER    owner of the listening socket, a name or number
   --socket-group GROUP  group of the listening socket, a name or number
+
+  --max-connections N   clients served at a time; others get an error [default: 10000]
 
 What else is done with creates:
   --cgroup-parent PATH  put containers under this cgroup: a path, or the name of a slice
@@ -68,6 +74,8 @@ pub struct Args {
     pub daemon: PathBuf,
     /// Who may connect.
     pub access: Access,
+    /// How many clients are served at a time.
+    pub max_connections: usize,
     /// The cgroup that containers are put under.
     pub cgroup_parent: Option<String>,
     /// Whether what cannot be labelled is refused.
@@ -85,6 +93,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, Error>
 
     let mut parser = lexopt::Parser::from_args(args);
     let mut labels = Vec::new();
+    let mut max_connections = DEFAULT_MAX_CONNECTIONS;
     let mut cgroup_parent = None;
     let mut is_strict = false;
     let mut redirects_socket_mounts = false;
@@ -107,6 +116,9 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, Error>
             Long("socket-mode") => access.mode = mode(&text(&mut parser, "--socket-mode")?)?,
             Long("socket-user") => access.uid = Some(uid(&text(&mut parser, "--socket-user")?)?),
             Long("socket-group") => access.gid = Some(gid(&text(&mut parser, "--socket-group")?)?),
+            Long("max-connections") => {
+                max_connections = number(&text(&mut parser, "--max-connections")?)?;
+            }
             Long("cgroup-parent") => {
                 let parent = text(&mut parser, "--cgroup-parent")?;
                 if parent.is_empty() || parent.contains(char::is_control) {
@@ -136,6 +148,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, Error>
         listen,
         daemon,
         access,
+        max_connections,
         cgroup_parent,
         is_strict,
         redirects_socket_mounts,
@@ -162,6 +175,14 @@ fn mode(text: &str) -> Result<u32, Error> {
             "--socket-mode {text:?} is no octal number from 0 to 0777"
         ))
     })
+}
+
+fn number(text: &str) -> Result<usize, Error> {
+    let number = text
+        .parse()
+        .ok()
+        .filter(|&number| number > 0 && !text.starts_with('+'));
+    number.ok_or_else(|| Error::Usage(format!("--max-connections {text:?} is no number from 1 on")))
 }
 
 fn uid(name: &str) -> Result<u32, Error> {
@@ -199,6 +220,7 @@ mod tests {
     fn what_is_not_said_has_a_default() {
         let args = run("--listen /run/x.sock --label a=b").unwrap();
         assert_eq!(args.daemon, PathBuf::from("/var/run/docker.sock"));
+        assert_eq!(args.max_connections, 10_000);
         assert_eq!(
             args.access,
             Access {
@@ -241,6 +263,14 @@ mod tests {
             (
                 "--socket-mode 1777",
                 "--socket-mode \"1777\" is no octal number from 0 to 0777",
+            ),
+            (
+                "--max-connections 0",
+                "--max-connections \"0\" is no number from 1 on",
+            ),
+            (
+                "--max-connections many",
+                "--max-connections \"many\" is no number from 1 on",
             ),
             (
                 "--socket-user no-such-user",

@@ -43,6 +43,38 @@ const DIAL_LIMIT: Duration = Duration::from_secs(30);
 /// instead of a broken pipe.
 const LINGER_LIMIT: Duration = Duration::from_secs(5);
 
+/// How long a client may leave an answer of the proxy's own unread.
+const REPLY_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long a client that is turned away may take for its first byte.
+const TURN_AWAY_LIMIT: Duration = Duration::from_secs(5);
+
+/// The most questions that one request may cause: a named volume in `Binds` costs one, and a body
+/// has room for hundreds of thousands.
+const MAX_QUESTIONS: usize = 1000;
+
+/// How long a client may hold a thread where nobody but it is waited for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) head: Duration,
+    pub(crate) rewritten_body: Duration,
+    pub(crate) linger: Duration,
+    pub(crate) reply: Duration,
+    pub(crate) turn_away: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            head: HEAD_LIMIT,
+            rewritten_body: REWRITTEN_BODY_LIMIT,
+            linger: LINGER_LIMIT,
+            reply: REPLY_LIMIT,
+            turn_away: TURN_AWAY_LIMIT,
+        }
+    }
+}
+
 /// What all connections share.
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -51,20 +83,30 @@ pub(crate) struct Settings {
     pub(crate) policy: Policy,
     /// Whether what cannot be labelled is refused.
     pub(crate) is_strict: bool,
+    pub(crate) limits: Limits,
 }
 
 /// Serves one client until it or the daemon is done.
-pub(crate) fn serve(client: UnixStream, number: u64, settings: &Settings) {
+pub(crate) fn serve(client: Arc<UnixStream>, number: u64, settings: &Settings) {
     log::debug!("#{number} connected");
-    let client = Input::new(Arc::new(client));
-    let mut connection = Connection {
-        number,
-        settings,
-        client,
-        daemon: None,
-    };
+    let mut connection = Connection::new(client, number, settings);
     while connection.next_request() == Then::NextRequest {}
     log::debug!("#{number} closed");
+}
+
+/// Answers the first request of a client that is not served, whatever it is: an answer before there
+/// is a request is one that clients do not read.
+pub(crate) fn turn_away(
+    client: Arc<UnixStream>,
+    number: u64,
+    settings: &Settings,
+    refusal: &Refusal,
+) {
+    let mut connection = Connection::new(client, number, settings);
+    let deadline = Instant::now() + settings.limits.turn_away;
+    if matches!(connection.client.fill_until(deadline), Ok(1..)) {
+        connection.reply(&reply::refusal(refusal, "", Then::Close), Then::Close);
+    }
 }
 
 struct Connection<'s> {
@@ -73,6 +115,8 @@ struct Connection<'s> {
     settings: &'s Settings,
     client: Input,
     daemon: Option<Input>,
+    /// Questions that the request has caused so far.
+    n_questions: usize,
 }
 
 /// A request as far as it has been looked at.
@@ -98,6 +142,18 @@ impl Request {
 struct Created {
     kind: Kind,
     name: Option<String>,
+}
+
+impl<'s> Connection<'s> {
+    fn new(client: Arc<UnixStream>, number: u64, settings: &'s Settings) -> Connection<'s> {
+        Connection {
+            number,
+            settings,
+            client: Input::new(client),
+            daemon: None,
+            n_questions: 0,
+        }
+    }
 }
 
 impl Connection<'_> {
@@ -142,7 +198,7 @@ impl Connection<'_> {
         if self.client.buffered().is_empty() && !matches!(self.client.fill(), Ok(1..)) {
             return Ok(None);
         }
-        let deadline = Instant::now() + HEAD_LIMIT;
+        let deadline = Instant::now() + self.settings.limits.head;
         let mut end = HeadEnd::default();
         loop {
             if let Some(len) = end.find(self.client.buffered())? {
@@ -154,7 +210,10 @@ impl Connection<'_> {
                 Err(err) if err.kind() == io::ErrorKind::TimedOut => {
                     return Err(Refusal::new(
                         408,
-                        format!("the request head took longer than {HEAD_LIMIT:?}"),
+                        format!(
+                            "the request head took longer than {:?}",
+                            self.settings.limits.head
+                        ),
                     ));
                 }
                 Err(_) => return Ok(None),
@@ -249,6 +308,7 @@ impl Connection<'_> {
                 None => return Ok(Then::Close),
             }
         }
+        self.n_questions = 0;
         let was_empty = draft.body.is_empty();
         let settings = self.settings;
         match recipe.apply(&mut draft, &settings.policy, self) {
@@ -324,7 +384,7 @@ impl Connection<'_> {
         };
         let mut chunked = Chunked::default();
         let mut body = Vec::new();
-        let deadline = Instant::now() + REWRITTEN_BODY_LIMIT;
+        let deadline = Instant::now() + self.settings.limits.rewritten_body;
         loop {
             match length {
                 Some(length) => {
@@ -353,8 +413,8 @@ impl Connection<'_> {
             match self.client.fill_until(deadline) {
                 Ok(1..) => (),
                 Err(err) if err.kind() == io::ErrorKind::TimedOut => {
-                    let what =
-                        format!("the request body took longer than {REWRITTEN_BODY_LIMIT:?}");
+                    let limit = self.settings.limits.rewritten_body;
+                    let what = format!("the request body took longer than {limit:?}");
                     return Err(Refusal::new(408, what));
                 }
                 Ok(0) | Err(_) => return Ok(None),
@@ -497,20 +557,26 @@ impl Connection<'_> {
         }
         let path = &self.settings.daemon;
         let deadline = Instant::now() + DIAL_LIMIT;
-        let socket =
-            wire::connect(path, Some(self.client.socket()), deadline).map_err(|err| {
-                match err.kind() {
-                    io::ErrorKind::TimedOut => Refusal::new(
-                        504,
-                        format!(
-                            "the daemon at {path:?} accepts nobody: its queue is full for {DIAL_LIMIT:?}"
-                        ),
+        let connected = wire::connect(path, Some(self.client.socket()), deadline);
+        let socket = connected.map_err(|err| {
+            use nix::errno::Errno;
+            let code = err.raw_os_error().map(Errno::from_raw);
+            match (err.kind(), code) {
+                (io::ErrorKind::TimedOut, _) => Refusal::new(
+                    504,
+                    format!(
+                        "the daemon at {path:?} accepts nobody: its queue is full for {DIAL_LIMIT:?}"
                     ),
-                    _ => Refusal::bad_gateway(format!(
-                        "cannot connect to the daemon at {path:?}: {err}"
-                    )),
+                ),
+                (_, Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)) => {
+                    let what = format!("no connection to the daemon can be made now: {err}");
+                    Refusal::new(503, what)
                 }
-            })?;
+                _ => Refusal::bad_gateway(format!(
+                    "cannot connect to the daemon at {path:?}: {err}"
+                )),
+            }
+        })?;
         self.daemon = Some(Input::new(Arc::new(socket)));
         Ok(true)
     }
@@ -538,7 +604,8 @@ impl Connection<'_> {
     }
 
     fn reply(&mut self, reply: &[u8], then: Then) -> Then {
-        if (&**self.client.socket()).write_all(reply).is_err() {
+        let deadline = Instant::now() + self.settings.limits.reply;
+        if wire::write_all_for(self.client.socket(), reply, None, deadline).is_err() {
             return Then::Close;
         }
         if then == Then::Close {
@@ -550,7 +617,7 @@ impl Connection<'_> {
     /// Ends the connection towards the client and lets it finish sending.
     fn linger(&mut self) {
         wire::shutdown(self.client.socket(), Shutdown::Write);
-        let deadline = Instant::now() + LINGER_LIMIT;
+        let deadline = Instant::now() + self.settings.limits.linger;
         loop {
             self.client.consume(self.client.buffered().len());
             if !matches!(self.client.fill_until(deadline), Ok(1..)) {
@@ -563,6 +630,14 @@ impl Connection<'_> {
 impl Ask for Connection<'_> {
     fn ask(&mut self, method: &str, target: &str, body: Option<&str>) -> Result<Answer, Refusal> {
         log::debug!("#{} asks {method} {target:?}", self.number);
+        self.n_questions += 1;
+        if self.n_questions > MAX_QUESTIONS {
+            let what = format!(
+                "the request needs more than {MAX_QUESTIONS} volumes, containers or other things \
+                 looked at; split it"
+            );
+            return Err(Refusal::bad_request(what));
+        }
         let question = Question {
             method,
             target,

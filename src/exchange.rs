@@ -11,7 +11,7 @@ use crate::chunked::Chunked;
 use crate::error::Refusal;
 use crate::framing::{RequestFraming, ResponseBody};
 use crate::head::{HeadEnd, ResponseHead};
-use crate::wire::{self, Input, Sign, Watch};
+use crate::wire::{self, CloseOnPanic, Input, Sign, Watch};
 
 /// The stack of a thread that only moves bytes.
 pub(crate) const STACK_BYTES: usize = 256 * 1024;
@@ -94,7 +94,9 @@ pub(crate) fn run(
     // The daemon may answer before it has read all, or without ever doing so.
     uploading.store(true, Ordering::SeqCst);
     thread::scope(|scope| {
+        let _guard = CloseOnPanic(client_socket, daemon_socket);
         let upload = || {
+            let _guard = CloseOnPanic(client_socket, daemon_socket);
             let whole = wire::write_all(daemon_socket, unsent, client_socket)
                 .and_then(|()| upload(outgoing.rest, client, daemon_socket));
             if whole.is_err() {

@@ -3,6 +3,7 @@
 //! finds a struct field; leaves what the members mean to others.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
@@ -133,11 +134,14 @@ pub(crate) fn string_map<'v>(
     values: impl Iterator<Item = &'v str>,
 ) -> Result<Vec<(String, String)>, &'static str> {
     let mut map: Vec<(String, String)> = Vec::new();
+    // Where each key is: a body has room for hundreds of thousands.
+    let mut places: HashMap<String, usize> = HashMap::new();
     for value in values {
         let object: Option<Object<'_>> =
             serde_json::from_str(value).map_err(|_| "must be an object of strings")?;
         let Some(object) = object else {
             map.clear();
+            places.clear();
             continue;
         };
         for (key, value) in &object.members {
@@ -146,9 +150,12 @@ pub(crate) fn string_map<'v>(
             let value: Option<String> =
                 serde_json::from_str(value).map_err(|_| "must be an object of strings")?;
             let value = value.unwrap_or_default();
-            match map.iter_mut().find(|(known, _)| *known == key) {
-                Some(known) => known.1 = value,
-                None => map.push((key, value)),
+            match places.get(&key) {
+                Some(&place) => map[place].1 = value,
+                None => {
+                    places.insert(key.clone(), map.len());
+                    map.push((key, value));
+                }
             }
         }
     }

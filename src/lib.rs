@@ -49,7 +49,7 @@ pub use error::Error;
 pub use labels::{Label, Labels};
 pub use listener::Access;
 
-use connection::Settings;
+use connection::{Limits, Settings};
 use create::{Policy, Redirect};
 use listener::Listener;
 
@@ -88,13 +88,17 @@ pub fn run(args: args::Args) -> Result<(), Error> {
         cgroup_parent: args.cgroup_parent,
         redirect,
     };
+    let max_connections = listener::allow_connections(args.max_connections);
     let settings = Arc::new(Settings {
         daemon: args.daemon,
         policy,
         is_strict: args.is_strict,
+        limits: Limits::default(),
     });
     let accepting = Arc::clone(&listener);
-    spawn("accept", move || accepting.serve(&settings))?;
+    spawn("accept", move || {
+        accepting.serve(&settings, max_connections)
+    })?;
 
     let signal = signals.wait();
     listener.remove();

@@ -2,14 +2,17 @@
 //! accepting clients, and removing it at the end.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::geteuid;
 
@@ -17,12 +20,24 @@ use crate::connection::{self, Settings};
 use crate::error::{Error, Refusal};
 use crate::exchange::STACK_BYTES;
 use crate::reply::{self, Then};
+use crate::wire;
 
 /// The longest path of a socket, in bytes (`sun_path` of unix(7) without its NUL).
 const MAX_PATH_BYTES: usize = 107;
 
 /// How long to wait before the next accept when the system is out of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Clients beyond the limit that are told so at a time, each by a thread that waits for its request;
+/// those beyond them get the answer before they have asked, which not every client understands.
+const MAX_TURNED_AWAY: usize = 64;
+
+/// Descriptors besides those of the clients that are served: the standard ones, the listening
+/// socket, the clients that are turned away, a probe of the daemon, and some to spare.
+const OTHER_DESCRIPTORS: u64 = 16 + MAX_TURNED_AWAY as u64;
+
+/// How long it must have been quiet before clients that are not served are news again.
+const NEWS_PAUSE: Duration = Duration::from_secs(10);
 
 /// Who may connect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,19 +111,58 @@ impl Listener {
         }
     }
 
-    /// Accepts clients for good, each in a thread of its own.
-    pub(crate) fn serve(&self, settings: &Arc<Settings>) {
+    /// Accepts clients for good, each in a thread of its own, and serves as many at a time as
+    /// `max_connections` says.
+    pub(crate) fn serve(&self, settings: &Arc<Settings>, max_connections: usize) {
+        let served = Arc::new(AtomicUsize::new(0));
+        let turned_away = Arc::new(AtomicUsize::new(0));
+        let (mut failed, mut refused) = (Episode::default(), Episode::default());
         for number in 1.. {
             let client = loop {
                 match self.socket.accept() {
-                    Ok((client, _)) => break client,
+                    Ok((client, _)) => break Arc::new(client),
                     Err(err) => {
-                        log::error!("cannot accept a client: {err}");
+                        failed.happens(|| log::error!("cannot accept a client: {err}"));
                         thread::sleep(ACCEPT_PAUSE);
                     }
                 }
             };
-            spawn(client, number, Arc::clone(settings));
+            failed.is_over(|n| log::info!("clients are accepted again, after {n} failures"));
+            let refusal = if let Some(place) = Place::take(&served, max_connections) {
+                let (client, settings) = (Arc::clone(&client), Arc::clone(settings));
+                match spawn(number, place, move || {
+                    connection::serve(client, number, &settings)
+                }) {
+                    Ok(()) => {
+                        refused.is_over(|n| log::info!("clients are served again; {n} were not"));
+                        continue;
+                    }
+                    Err(err) => Refusal::new(
+                        503,
+                        format!(
+                            "cannot start a thread for a client: {err}; allow more (TasksMax=, ulimit -u)"
+                        ),
+                    ),
+                }
+            } else {
+                let what = format!(
+                    "{max_connections} clients are connected already, as many as are served at a time; \
+                     close some, or raise --max-connections"
+                );
+                Refusal::new(503, what)
+            };
+            refused.happens(|| log::warn!("clients are not served: {refusal}"));
+            log::debug!("#{number} is not served");
+            let again = (Arc::clone(&client), Arc::clone(settings), refusal.clone());
+            let turn_away = move || {
+                let (client, settings, refusal) = again;
+                connection::turn_away(client, number, &settings, &refusal);
+            };
+            let is_told = Place::take(&turned_away, MAX_TURNED_AWAY)
+                .is_some_and(|place| spawn(number, place, turn_away).is_ok());
+            if !is_told {
+                let _ = wire::write_some(&client, &reply::refusal(&refusal, "", Then::Close));
+            }
         }
     }
 
@@ -120,19 +174,85 @@ impl Listener {
     }
 }
 
-fn spawn(client: UnixStream, number: u64, settings: Arc<Settings>) {
-    // A second handle, since the thread takes the first one with it even if it cannot start.
-    let answer = client.try_clone();
+/// One of a limited number of connections, given back when dropped, also by a panic.
+struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    fn take(taken: &Arc<AtomicUsize>, limit: usize) -> Option<Place> {
+        // One thread takes places; others only give theirs back.
+        (taken.load(Ordering::SeqCst) < limit).then(|| {
+            taken.fetch_add(1, Ordering::SeqCst);
+            Place(Arc::clone(taken))
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Runs `serve` in a thread of its own, which a panic ends without touching others.
+fn spawn(number: u64, place: Place, serve: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let run = move || {
+        let _place = place;
+        // The text of the panic is on stderr already, by the hook of std, with the thread's name.
+        if catch_unwind(AssertUnwindSafe(serve)).is_err() {
+            log::error!("#{number} ended by a panic, which is a bug; others are not affected");
+        }
+    };
     let thread = thread::Builder::new()
         .name(format!("client {number}"))
         .stack_size(STACK_BYTES);
-    if let Err(err) = thread.spawn(move || connection::serve(client, number, &settings)) {
-        log::error!("#{number} cannot be served: {err}");
-        let refusal = Refusal::new(503, format!("cannot start a thread: {err}"));
-        if let Ok(mut client) = answer {
-            let _ = client.write_all(&reply::refusal(&refusal, "", Then::Close));
+    thread.spawn(run).map(drop)
+}
+
+/// Something that may happen thousands of times a second and is told once when it begins and
+/// once, with a count, when it is over.
+#[derive(Default)]
+struct Episode {
+    count: u64,
+    last: Option<Instant>,
+}
+
+impl Episode {
+    fn happens(&mut self, begin: impl FnOnce()) {
+        if self.count == 0 {
+            begin();
+        }
+        self.count += 1;
+        self.last = Some(Instant::now());
+    }
+
+    /// Tells the end if it has been quiet for [`NEWS_PAUSE`].
+    fn is_over(&mut self, end: impl FnOnce(u64)) {
+        if self.last.is_some_and(|last| last.elapsed() >= NEWS_PAUSE) {
+            end(self.count);
+            *self = Episode::default();
         }
     }
+}
+
+/// Raises the limit of descriptors as far as it goes; how many connections can be served with
+/// it, each with a descriptor for the client and one for the daemon, and at most `wanted`.
+pub(crate) fn allow_connections(wanted: usize) -> usize {
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map(|(soft, hard)| {
+        match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+            Ok(()) => hard,
+            Err(_) => soft,
+        }
+    });
+    let Ok(limit) = limit else { return wanted };
+    let possible = (limit.saturating_sub(OTHER_DESCRIPTORS) / 2).max(1);
+    let possible = usize::try_from(possible).unwrap_or(usize::MAX);
+    if possible < wanted {
+        log::warn!(
+            "serving {possible} clients at a time rather than {wanted}: \
+             there are {limit} descriptors (LimitNOFILE=, ulimit -n)"
+        );
+    }
+    possible.min(wanted)
 }
 
 /// Removes a socket on which nobody listens; leaves all else alone and says what it is.
@@ -163,4 +283,45 @@ fn remove_stale(path: &Path) -> Result<(), String> {
 
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
     fs::symlink_metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_ends_its_own_connection_and_gives_the_place_back() {
+        let taken = Arc::new(AtomicUsize::new(0));
+        let (mut client, socket) = UnixStream::pair().unwrap();
+        let place = Place::take(&taken, 1).unwrap();
+        assert!(Place::take(&taken, 1).is_none());
+        let (ended, is_ended) = std::sync::mpsc::channel::<()>();
+        spawn(1, place, move || {
+            let _held = (socket, ended);
+            panic!("as a bug would");
+        })
+        .unwrap();
+        assert_eq!(client.read(&mut [0]).unwrap(), 0, "its socket is closed");
+        assert!(is_ended.recv().is_err());
+        while taken.load(Ordering::SeqCst) > 0 {
+            thread::yield_now();
+        }
+        assert!(Place::take(&taken, 1).is_some());
+    }
+
+    #[test]
+    fn what_happens_often_is_told_once() {
+        let mut episode = Episode::default();
+        let mut told = 0;
+        (0..1000).for_each(|_| episode.happens(|| told += 1));
+        assert_eq!((told, episode.count), (1, 1000));
+        episode.is_over(|_| panic!("it has only just happened"));
+        episode.last = Instant::now().checked_sub(NEWS_PAUSE);
+        let mut counted = 0;
+        episode.is_over(|n| counted = n);
+        episode.is_over(|_| panic!("told twice"));
+        assert_eq!((counted, episode.count), (1000, 0));
+    }
 }

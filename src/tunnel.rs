@@ -8,18 +8,20 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 
 use crate::exchange::STACK_BYTES;
-use crate::wire::{self, Input};
+use crate::wire::{self, CloseOnPanic, Input};
 
 /// Passes on what is buffered and what comes, until both directions have ended.
 pub(crate) fn run(client: &mut Input, daemon: &mut Input) {
     let client_socket = &*client.socket().clone();
     let daemon_socket = &*daemon.socket().clone();
     let upward = || {
+        let _guard = CloseOnPanic(client_socket, daemon_socket);
         pump(client, daemon_socket, |bytes| {
             wire::write_all(daemon_socket, bytes, client_socket)
         });
     };
     thread::scope(|scope| {
+        let _guard = CloseOnPanic(client_socket, daemon_socket);
         let thread = thread::Builder::new()
             .name("tunnel".to_owned())
             .stack_size(STACK_BYTES);

@@ -295,6 +295,19 @@ pub(crate) fn write_all_for(
     Ok(())
 }
 
+/// Closes both sockets of a connection when a panic goes by, so that the thread of the other
+/// direction ends too instead of being waited for.
+pub(crate) struct CloseOnPanic<'s>(pub(crate) &'s UnixStream, pub(crate) &'s UnixStream);
+
+impl Drop for CloseOnPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            shutdown(self.0, Shutdown::Both);
+            shutdown(self.1, Shutdown::Both);
+        }
+    }
+}
+
 /// Writes what the socket takes without waiting; 0 if it takes nothing now.
 ///
 /// # Errors
@@ -522,6 +535,20 @@ mod tests {
         assert_eq!(Input::new(Arc::new(first)).fill().unwrap(), 1);
         connect(Instant::now()).unwrap();
         std::fs::remove_file(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_panic_closes_both_sockets() {
+        let ((mut one, ours), (mut two, theirs)) = (pair(), pair());
+        let thread = thread::spawn(move || {
+            let _guard = CloseOnPanic(&ours, &theirs);
+            // Others hold the sockets still.
+            std::mem::forget((Arc::clone(&ours), Arc::clone(&theirs)));
+            panic!("as a bug would");
+        });
+        assert!(thread.join().is_err());
+        assert_eq!(one.read(&mut [0]).unwrap(), 0);
+        assert_eq!(two.read(&mut [0]).unwrap(), 0);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! container, and named in it. Follows `cliOpts` (podman pkg/api/handlers/compat/
 //! containers_create.go), which writes mounts and volumes as command line options and reads these.
 
+use std::collections::HashSet;
+
 use crate::create::object::{self, sole_as};
 use crate::create::volumes::{self, ANONYMOUS, Volumes, clean_path, mounts_of};
 use crate::create::{Ask, Draft, Policy, Stop, redirect};
@@ -33,9 +35,11 @@ pub(super) fn label(
         .collect();
     volumes.taken.extend(tmpfs);
     let mut added = Vec::new();
+    // A body has room for hundreds of thousands.
+    let mut known: HashSet<String> = volumes.taken.iter().cloned().collect();
     for path in volumes::config_volumes(config)? {
         check_path(&path)?;
-        if !volumes.taken.contains(&path) {
+        if known.insert(path.clone()) {
             volumes.taken.push(path.clone());
             added.push(path);
         }

@@ -2,6 +2,7 @@
 //! become bind mounts of the proxy's socket. Asked for with `--redirect-socket-mounts`; looks at
 //! the file system, since a path may lead to the socket by way of links.
 
+use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -166,7 +167,7 @@ fn mounts_with(
 ) -> Result<(), Refusal> {
     let given: Vec<&RawValue> = sole_as(object, "Mounts", "a list of objects")?;
     let mut mounts: Vec<String> = given.iter().map(|mount| mount.get().to_owned()).collect();
-    let mut taken = taken.to_vec();
+    let mut taken: HashSet<PathBuf> = taken.iter().cloned().collect();
     let mut is_changed = false;
     for text in &mut mounts {
         let given = text.clone();
@@ -175,7 +176,7 @@ fn mounts_with(
         };
         let kind: String = sole_as(&mount, "Type", "a string")?;
         let target: String = sole_as(&mount, target_field, "a string")?;
-        taken.push(PathBuf::from(&target));
+        taken.insert(PathBuf::from(&target));
         if kind == "volume" {
             driver_options(&mut mount, redirect)?;
             is_changed |= mount.to_string() != given;
@@ -205,7 +206,7 @@ fn mounts_with(
         mount.set("Source", json::string(&redirect.proxy()));
         mount.set(target_field, json::string(&target.to_string_lossy()));
         mounts.push(mount.to_string());
-        taken.push(target);
+        taken.insert(target);
         is_changed = true;
     }
     if is_changed {

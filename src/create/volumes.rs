@@ -3,6 +3,8 @@
 //! entry says so. Follows `registerMountPoints` (moby daemon/volumes.go) and
 //! `createContainerVolumesOS` (daemon/create_unix.go).
 
+use std::collections::HashSet;
+
 use serde_json::value::RawValue;
 
 use crate::create::object::{self, sole_as};
@@ -37,19 +39,20 @@ pub(super) fn label(
     let (named, anonymous_binds) = sort_binds(&mut volumes);
     let mut wanted = config_volumes(config)?;
     wanted.extend(image.volumes);
-    wanted.retain(|path| !volumes.tmpfs.contains(path));
+    let tmpfs: HashSet<&String> = volumes.tmpfs.iter().collect();
+    wanted.retain(|path| !tmpfs.contains(path));
     if !wanted.is_empty() {
         for from in &volumes.from {
             volumes.taken.extend(mounts_of(from, draft, ask)?);
         }
     }
+    let mut taken: HashSet<String> = std::mem::take(&mut volumes.taken).into_iter().collect();
     for path in anonymous_binds.into_iter().chain(wanted) {
-        if volumes.taken.contains(&path) {
-            continue;
+        if !taken.contains(&path) {
+            let mount = anonymous_mount(&path, &volumes.driver, labels)?;
+            volumes.mounts.push(mount);
+            taken.insert(path);
         }
-        let mount = anonymous_mount(&path, &volumes.driver, labels)?;
-        volumes.mounts.push(mount);
-        volumes.taken.push(path);
     }
     for name in named {
         create_named(&name, &volumes.driver, draft, policy, ask)?;
@@ -182,12 +185,13 @@ pub(super) fn anonymous_mount(
 fn sort_binds(volumes: &mut Volumes) -> (Vec<String>, Vec<String>) {
     let (mut named, mut anonymous) = (Vec::new(), Vec::new());
     let mut others = Vec::new();
+    let mut known = HashSet::new();
     for bind in std::mem::take(&mut volumes.binds) {
         let parts: Vec<&str> = bind.split(':').collect();
         match parts[..] {
             [path] if path.starts_with('/') => anonymous.push(clean_path(path)),
             [source, path] | [source, path, _] if path.starts_with('/') => {
-                if !source.starts_with('/') && !named.iter().any(|name| name == source) {
+                if !source.starts_with('/') && known.insert(source.to_owned()) {
                     named.push(source.to_owned());
                 }
                 volumes.taken.push(clean_path(path));
