@@ -46,6 +46,7 @@ fn help_names_every_option() {
             "0660",
             "--socket-user",
             "--socket-group",
+            "--max-connections",
             "--help",
             "--version",
             "RUST_LOG",

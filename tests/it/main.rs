@@ -16,6 +16,7 @@ mod daemon_fails;
 mod ends;
 mod framing;
 mod grpc;
+mod load;
 mod questions;
 mod requests;
 mod resources;

@@ -1,0 +1,383 @@
+//! What clients can do to bring the proxy down, through the real binary: too many of them, idle
+//! ones by the thousand, floods of nonsense, bodies made to be slow to read. Others are served
+//! meanwhile, and all that was taken is given back.
+
+use std::fs;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use crate::daemon::{CREATE, Ends, FakeDaemon, LABELS, OK, PING, expect_error};
+use crate::support::{Proxy, TempDir, proxy_command, wait_until};
+use crate::wire::Wire;
+
+/// Clients that are idle at once, where the machine allows so many.
+const MANY: usize = 10_000;
+
+fn held(proxy: &Proxy, what: &str) -> usize {
+    let entries = fs::read_dir(format!("/proc/{}/{what}", proxy.pid())).unwrap();
+    entries.count()
+}
+
+/// A line of /proc/PID/status, in bytes or as a number.
+fn status(proxy: &Proxy, field: &str) -> usize {
+    let status = fs::read_to_string(format!("/proc/{}/status", proxy.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    let mut words = line.unwrap().split_whitespace();
+    let n: usize = words.next().unwrap().parse().unwrap();
+    n * if words.next() == Some("kB") { 1024 } else { 1 }
+}
+
+/// The processor time that the proxy has used.
+fn cpu(proxy: &Proxy) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", proxy.pid())).unwrap();
+    let fields: Vec<&str> = stat[stat.rfind(')').unwrap() + 2..].split(' ').collect();
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    // USER_HZ is 100 on Linux.
+    Duration::from_millis(ticks * 10)
+}
+
+fn expect_threads(proxy: &Proxy, n: usize) {
+    wait_until("its threads end", || held(proxy, "task") == n);
+}
+
+fn start(daemon: &FakeDaemon, args: &[&str]) -> (Proxy, TempDir) {
+    let dir = TempDir::new();
+    let mut command = proxy_command();
+    command.args(LABELS).args(args).arg("--daemon");
+    command.arg(daemon.path()).env("RUST_LOG", "info");
+    let proxy = Proxy::start_at(&dir.join("proxy.sock"), command);
+    // The probe of the start is accepted, and over.
+    proxy.wait_idle();
+    expect_threads(&proxy, 2);
+    (proxy, dir)
+}
+
+fn expect_served(client: &mut Wire) {
+    client.send(PING);
+    client.expect(OK);
+}
+
+#[test]
+fn clients_beyond_the_limit_are_told_so_until_others_leave() {
+    let daemon = FakeDaemon::new();
+    daemon.serve_ok();
+    let (proxy, _dir) = start(&daemon, &["--max-connections", "3"]);
+    let mut served: Vec<Wire> = (0..3).map(|_| proxy.client()).collect();
+    served.iter_mut().for_each(expect_served);
+    for request in [PING, CREATE].repeat(50) {
+        let mut client = proxy.client();
+        client.send(request);
+        let message = expect_error(&client.response(), 503);
+        assert_eq!(
+            message,
+            "3 clients are connected already, as many as are served at a time; close some, or \
+             raise --max-connections"
+        );
+        client.expect_end();
+    }
+    // More at once than are told politely, and none of them says anything.
+    let silent: Vec<Wire> = (0..200).map(|_| proxy.client()).collect();
+    served.iter_mut().for_each(expect_served);
+    assert_eq!(
+        proxy.log().matches("clients are not served").count(),
+        1,
+        "{}",
+        proxy.log()
+    );
+    drop(served.pop());
+    drop(silent);
+    expect_threads(&proxy, 2 + served.len());
+    expect_served(&mut proxy.client());
+}
+
+#[test]
+fn a_limit_of_descriptors_lowers_that_of_clients_with_a_warning() {
+    let daemon = FakeDaemon::new();
+    daemon.serve_ok();
+    let dir = TempDir::new();
+    let shell = "ulimit -n 100; exec \"$0\" \"$@\"";
+    let mut command = Command::new("sh");
+    command
+        .args([
+            "-c",
+            shell,
+            env!("CARGO_BIN_EXE_docker-label-proxy"),
+            "--daemon",
+        ])
+        .arg(daemon.path())
+        .args(LABELS);
+    let proxy = Proxy::start_at(&dir.join("proxy.sock"), command);
+    assert!(
+        proxy
+            .log()
+            .contains("serving 10 clients at a time rather than 10000: there are 100 descriptors"),
+        "{}",
+        proxy.log()
+    );
+    proxy.wait_idle();
+    expect_threads(&proxy, 2);
+    let mut served: Vec<Wire> = (0..10).map(|_| proxy.client()).collect();
+    served.iter_mut().for_each(expect_served);
+    let mut client = proxy.client();
+    client.send(PING);
+    expect_error(&client.response(), 503);
+}
+
+#[test]
+fn without_descriptors_it_waits_without_spinning_and_goes_on() {
+    let daemon = FakeDaemon::new();
+    daemon.serve_ok();
+    let (proxy, _dir) = start(&daemon, &[]);
+    let mut served: Vec<Wire> = (0..4).map(|_| proxy.client()).collect();
+    served.iter_mut().for_each(expect_served);
+    let mut undialled = proxy.client();
+    expect_threads(&proxy, 2 + 5);
+    // Taken away while it runs: no descriptor is left from here on.
+    let limit = held(&proxy, "fd");
+    let prlimit = Command::new("prlimit")
+        .args([
+            "--pid",
+            &proxy.pid().to_string(),
+            &format!("--nofile={limit}"),
+        ])
+        .status();
+    assert!(prlimit.unwrap().success());
+    let before = cpu(&proxy);
+    let mut late = proxy.client();
+    wait_until("it notices", || {
+        proxy.log().contains("cannot accept a client: Too many")
+    });
+    undialled.send(PING);
+    let message = expect_error(&undialled.response(), 503);
+    assert!(message.contains("Too many open files"), "{message}");
+    for _ in 0..200 {
+        served.iter_mut().for_each(expect_served);
+    }
+    // Ten accepts a second cost nothing; without a pause it would be all of the time above.
+    assert_eq!(proxy.log().matches("cannot accept").count(), 1);
+    drop(served.split_off(2));
+    wait_until("descriptors are free", || held(&proxy, "fd") <= limit - 3);
+    expect_served(&mut late);
+    assert!(
+        cpu(&proxy) - before < Duration::from_secs(2),
+        "{:?}",
+        cpu(&proxy) - before
+    );
+}
+
+#[test]
+fn thousands_of_idle_clients_leave_service_as_it_is_and_nothing_behind() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+    let daemon = FakeDaemon::new();
+    daemon.serve_ok();
+    let (proxy, _dir) = start(&daemon, &[]);
+    let n = MANY.min((hard as usize).saturating_sub(300) / 2);
+    if n < MANY {
+        eprintln!("{n} clients rather than {MANY}: there are {hard} descriptors");
+    }
+    let before = (held(&proxy, "fd"), status(&proxy, "VmRSS:"));
+    let clients: Vec<UnixStream> = (0..n).map(|_| proxy.connect()).collect();
+    wait_until("all are connected", || status(&proxy, "Threads:") == 2 + n);
+    expect_served(&mut proxy.client());
+    let each = (status(&proxy, "VmRSS:") - before.1) / n;
+    assert!(each < 40 << 10, "an idle client costs {each} bytes");
+    drop(clients);
+    expect_threads(&proxy, 2);
+    assert_eq!(held(&proxy, "fd"), before.0);
+    // glibc keeps some stacks for later threads.
+    let after = status(&proxy, "VmRSS:");
+    assert!(
+        after < before.1 + (64 << 20),
+        "{} bytes, then {after}",
+        before.1
+    );
+}
+
+#[test]
+fn floods_of_nonsense_change_nothing_for_others() {
+    let daemon = FakeDaemon::new();
+    daemon.serve_ok();
+    let (proxy, _dir) = start(&daemon, &[]);
+    let requests: Vec<Vec<u8>> = fs::read_dir(Path::new("tests/requests/invalid"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "http"))
+        .map(|path| fs::read(path).unwrap())
+        .collect();
+    assert!(requests.len() > 50);
+    let mut other = proxy.client();
+    let mut warm = 0;
+    for i in 0..10_000 {
+        let mut client = proxy.client();
+        client.try_send(&requests[i % requests.len()]);
+        if i % 100 == 0 {
+            expect_served(&mut other);
+        }
+        if i == 2000 {
+            warm = status(&proxy, "VmRSS:");
+        }
+    }
+    drop(other);
+    expect_threads(&proxy, 2);
+    let after = status(&proxy, "VmRSS:");
+    assert!(after < warm + (16 << 20), "{warm} bytes, then {after}");
+}
+
+#[test]
+fn heads_made_to_be_large_are_refused() {
+    let daemon = FakeDaemon::new();
+    daemon.serve_ok();
+    let (proxy, _dir) = start(&daemon, &[]);
+    let start = b"GET /_ping HTTP/1.1\r\nHost: docker\r\n".to_vec();
+    for line in [&b"a: b\r\n"[..], b"xxxxxxxx", b"Host: x\r\n", b"\0"] {
+        let mut client = proxy.client();
+        let mut head = start.clone();
+        head.extend(line.repeat((1 << 20) / line.len() + 1));
+        // It is answered before the end.
+        client.try_send(&head);
+        assert_eq!(client.response().status(), 431);
+    }
+}
+
+#[test]
+fn bodies_made_to_be_slow_to_read_are_not() {
+    let daemon = FakeDaemon::new();
+    daemon.serve(|mut wire| {
+        while wire.has_more() {
+            wire.request();
+            wire.send("HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}");
+        }
+    });
+    let (proxy, _dir) = start(&daemon, &[]);
+    let list =
+        |n: usize, item: &dyn Fn(usize) -> String| (0..n).map(item).collect::<Vec<_>>().join(",");
+    let deep = |n: usize, open: &str, close: &str| open.repeat(n) + &close.repeat(n);
+    let labels = list(50_000, &|i| format!("\"key{i}\":\"\""));
+    let paths = list(50_000, &|i| format!("\"/path{i}\":{{}}"));
+    let names = list(900, &|i| format!("\"name{i}:/x{i}\""));
+    let many_names = list(100_000, &|i| format!("\"name{i}:/x{i}\""));
+    let anonymous = list(50_000, &|i| format!("\"/x{i}\""));
+    let nested = "[".repeat(127) + &"]".repeat(127);
+    let mut bodies = vec![
+        format!("{{\"Labels\":{{{labels}}}}}"),
+        format!("{{\"Volumes\":{{{paths}}}}}"),
+        format!("{{\"HostConfig\":{{\"Tmpfs\":{{{labels}}}}},\"Volumes\":{{{paths}}}}}"),
+        format!("{{\"HostConfig\":{{\"Binds\":[{names}]}}}}"),
+        format!("{{\"HostConfig\":{{\"Binds\":[{many_names}]}}}}"),
+        format!("{{\"HostConfig\":{{\"Binds\":[{anonymous}]}}}}"),
+        format!("{{{}}}", list(50_000, &|_| "\"Labels\":null".to_owned())),
+        format!("{{{}}}", list(50_000, &|i| format!("\"k{i}\":0"))),
+        " ".repeat(4 << 20),
+    ];
+    for field in [
+        "X",
+        "Labels",
+        "HostConfig",
+        "Volumes",
+        "Name",
+        "ConfigFrom",
+        "TaskTemplate",
+        "Spec",
+        "Mounts",
+        "Image",
+    ] {
+        let n = if field == "X" { 300_000 } else { 10_000 };
+        for value in [deep(n, "[", "]"), deep(n, "{\"a\":", "}"), nested.clone()] {
+            bodies.push(format!("{{\"{field}\":{value}}}"));
+        }
+    }
+    for body in &bodies {
+        for path in [
+            "containers",
+            "networks",
+            "volumes",
+            "services",
+            "secrets",
+            "configs",
+            "libpod/containers",
+            "libpod/pods",
+        ] {
+            let before = cpu(&proxy);
+            let mut client = proxy.client();
+            client.try_send(format!(
+                "POST /v1.41/{path}/create HTTP/1.1\r\nHost: docker\r\nContent-Length: {}\r\n\r\n",
+                body.len()
+            ));
+            client.try_send(body);
+            let status = client.response().status();
+            assert!(
+                matches!(status, 201 | 400 | 413 | 501 | 502),
+                "{status} {path}"
+            );
+            // Milliseconds where it is linear, minutes where it is not.
+            let used = cpu(&proxy) - before;
+            let start = &body[..body.len().min(50)];
+            assert!(used < Duration::from_secs(10), "{path} {start}: {used:?}");
+        }
+    }
+    expect_served_once(&proxy);
+}
+
+fn expect_served_once(proxy: &Proxy) {
+    let mut client = proxy.client();
+    client.send(PING);
+    assert_eq!(client.response().status(), 201);
+}
+
+#[test]
+fn one_create_makes_a_limited_number_of_volumes() {
+    let daemon = FakeDaemon::new();
+    daemon.serve_ok();
+    let (proxy, _dir) = start(&daemon, &[]);
+    let binds: Vec<String> = (0..1001).map(|i| format!("\"v{i}:/{i}\"")).collect();
+    let body = format!("{{\"HostConfig\":{{\"Binds\":[{}]}}}}", binds.join(","));
+    let mut client = proxy.client();
+    client.send(format!(
+        "POST /v1.41/containers/create HTTP/1.1\r\nHost: docker\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    ));
+    let message = expect_error(&client.response(), 400);
+    assert!(message.contains("more than 1000"), "{message}");
+    // The next one begins to count anew.
+    client.send(CREATE);
+    client.expect(OK);
+}
+
+#[test]
+fn clients_that_never_read_hold_no_more_than_the_sockets_do() {
+    const TUNNEL: &str = "POST /containers/c/attach HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
+    let daemon = FakeDaemon::new();
+    daemon.serve(|mut wire| {
+        if wire.has_more() {
+            let request = wire.request();
+            let endless = match request.line().contains("attach") {
+                true => "HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n",
+                false => "HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n",
+            };
+            wire.send(endless);
+            while wire.try_send([0; 1 << 16]) {}
+        }
+    });
+    let (proxy, _dir) = start(&daemon, &[]);
+    let before = status(&proxy, "VmRSS:");
+    let mut clients = Vec::new();
+    for i in 0..100 {
+        let mut client = proxy.client();
+        client.send(if i % 2 == 0 {
+            TUNNEL
+        } else {
+            "GET /logs HTTP/1.1\r\nHost: docker\r\n\r\n"
+        });
+        client.expect("HTTP/1.1 ");
+        clients.push(client);
+    }
+    let each = (status(&proxy, "VmRSS:") - before) / clients.len();
+    assert!(each < 256 << 10, "{each} bytes");
+    drop(clients);
+    expect_threads(&proxy, 2);
+}
