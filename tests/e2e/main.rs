@@ -11,6 +11,12 @@
     reason = "all of it is a test, though none has the attribute"
 )]
 
+#[allow(
+    dead_code,
+    reason = "shared with the integration tests, which use the rest"
+)]
+#[path = "../it/frames.rs"]
+mod frames;
 #[path = "../support/mod.rs"]
 mod support;
 #[allow(

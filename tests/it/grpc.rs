@@ -3,41 +3,19 @@
 
 use std::thread;
 
-use loona_hpack::Decoder;
-
 use crate::daemon::{CREATE, CREATED, Ends, FakeDaemon, OK, expect_error, pair};
+use crate::frames::{
+    ACK, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, GRPC, HEADERS, PING, PREFACE, RST_STREAM,
+    SETTINGS, SWITCHED, WINDOW_UPDATE, block, fields, frame, message, next,
+};
 use crate::streams::peak_memory;
 use crate::support::Proxy;
 use crate::wire::{Wire, find};
-
-const GRPC: &str = "POST /grpc HTTP/1.1\r\nHost: \r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\
-     Content-Length: 0\r\n\r\n";
-const SWITCHED: &str =
-    "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 const STATUS: &str = "/moby.buildkit.v1.Control/Status";
 const SOLVE: &str = "/moby.buildkit.v1.frontend.LLBBridge/Solve";
 const CONTROL_SOLVE: &str = "/moby.buildkit.v1.Control/Solve";
 const UNKNOWN: &str = "/moby.buildkit.v1.Control/CreateAll";
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
-const END_STREAM: u8 = 1;
-const ACK: u8 = 1;
-const END_HEADERS: u8 = 4;
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let len = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let mut frame = [&len[1..], &[kind, flags], &stream.to_be_bytes()].concat();
-    frame.extend_from_slice(payload);
-    frame
-}
 
 /// The head of a call, its fields as literals.
 fn call(stream: u32, path: &str) -> Vec<u8> {
@@ -50,33 +28,6 @@ fn call(stream: u32, path: &str) -> Vec<u8> {
         ("te", "trailers"),
     ];
     frame(HEADERS, END_HEADERS, stream, &block(&fields))
-}
-
-fn block(fields: &[(&str, &str)]) -> Vec<u8> {
-    let mut block = Vec::new();
-    for (name, value) in fields {
-        block.push(0);
-        for text in [name, value] {
-            assert!(text.len() < 127);
-            block.push(text.len() as u8);
-            block.extend_from_slice(text.as_bytes());
-        }
-    }
-    block
-}
-
-fn fields(block: &[u8]) -> Vec<(String, String)> {
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    let fields = Decoder::new().decode(block).unwrap();
-    let fields = fields.into_iter();
-    fields
-        .map(|(name, value)| (text(name), text(value)))
-        .collect()
-}
-
-fn message(bytes: &[u8]) -> Vec<u8> {
-    let len = u32::try_from(bytes.len()).unwrap().to_be_bytes();
-    [&[0], &len[..], bytes].concat()
 }
 
 /// A `Solve` of the Dockerfile frontend, and something more in it of this length.
@@ -94,31 +45,6 @@ fn solve(more: usize) -> Vec<u8> {
         message.resize(message.len() + more, 0);
     }
     message
-}
-
-#[derive(Debug)]
-struct Frame {
-    kind: u8,
-    flags: u8,
-    stream: u32,
-    payload: Vec<u8>,
-}
-
-impl Frame {
-    fn number(&self) -> u32 {
-        u32::from_be_bytes(self.payload[..4].try_into().unwrap())
-    }
-}
-
-fn next(wire: &mut Wire) -> Frame {
-    let header = wire.take(9);
-    let len = u32::from_be_bytes([0, header[0], header[1], header[2]]);
-    Frame {
-        kind: header[3],
-        flags: header[4],
-        stream: u32::from_be_bytes(header[5..].try_into().unwrap()),
-        payload: wire.take(len as usize),
-    }
 }
 
 /// The next frame, which must be of this kind.

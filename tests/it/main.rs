@@ -8,6 +8,7 @@
 mod support;
 
 mod daemon;
+mod frames;
 mod wire;
 
 mod cli;

@@ -8,6 +8,7 @@ mod builds;
 mod containers;
 mod images;
 mod libpod;
+mod llb;
 mod networks;
 mod policy;
 mod swarm;
@@ -107,6 +108,7 @@ pub fn trials() -> Vec<Trial> {
         containers::cases(),
         images::cases(),
         libpod::cases(),
+        llb::cases(),
         networks::cases(),
         policy::cases(),
         swarm::cases(),
