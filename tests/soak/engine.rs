@@ -15,9 +15,11 @@ use crate::support::TempDir;
 /// How long after the daemon answers again an operation may still see what a restart breaks.
 const AFTERMATH: Duration = Duration::from_secs(3);
 
-/// What the commands of build steps contain: the classic builder runs them in containers of its
-/// own, which nobody can label and which the build removes.
+/// What the commands of our build steps contain. The classic builder makes a container for each
+/// step, which nobody can label and which the build removes.
 pub const BUILD_STEP: &str = "soak-build-step";
+/// What it writes for a step that runs nothing.
+const NO_COMMAND: &str = "#(nop)";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -158,7 +160,9 @@ impl Engine {
                 id: text(&item["Id"]),
                 name: text(&item["Names"][0]),
                 labels: item["Labels"].clone(),
-                is_build_step: text(&item["Command"]).contains(BUILD_STEP),
+                is_build_step: [BUILD_STEP, NO_COMMAND]
+                    .iter()
+                    .any(|step| text(&item["Command"]).contains(step)),
             });
         }
         for item in list(&self.get("/images/json")?) {

@@ -97,6 +97,8 @@ const SORTS: &[Sort] = &[
 const BUILDX: Sort = ("build, buildx", builds::buildx);
 const LARGE: Sort = ("save and load, large", transfers::save_and_load_large);
 
+type Doing = (&'static str, Instant, Duration);
+
 /// A run.
 struct Soak {
     seed: u64,
@@ -114,9 +116,10 @@ struct Soak {
     sorts: Vec<Sort>,
     deck: Mutex<Vec<Sort>>,
     /// What each worker does, since when, and until when it should be done.
-    doing: Vec<Mutex<Option<(&'static str, Instant, Duration)>>>,
+    doing: Vec<Mutex<Option<Doing>>>,
     count: AtomicU64,
-    killed_in_round: AtomicBool,
+    /// What the daemon gets, or got, in this round.
+    signal: Mutex<Option<&'static str>>,
     is_interrupted: Arc<AtomicBool>,
 }
 
@@ -217,7 +220,7 @@ fn soak(is_interrupted: &Arc<AtomicBool>) -> bool {
         deck: Mutex::default(),
         doing: (0..N_WORKERS).map(|_| Mutex::new(None)).collect(),
         count: AtomicU64::new(0),
-        killed_in_round: AtomicBool::new(false),
+        signal: Mutex::new(None),
         is_interrupted: Arc::clone(is_interrupted),
     };
     soak.find_base();
@@ -258,13 +261,12 @@ impl Soak {
         }
     }
 
-    fn round(&self, n: u64, time: Duration, restart: Option<&str>, has_large: bool) {
+    fn round(&self, n: u64, time: Duration, restart: Option<&'static str>, has_large: bool) {
         let start = Instant::now();
         let end = start + time;
         let mut random = Random::new(self.seed ^ (n << 32));
         let restart_at = start + time.mul_f64(0.2 + random.below(50) as f64 / 100.0);
-        self.killed_in_round
-            .store(restart == Some("KILL"), Ordering::Relaxed);
+        *self.signal.lock().unwrap() = restart;
         let mut restart = restart;
         let mut seen = HashMap::new();
         let mut sweep_at = start + Duration::from_secs(1);
@@ -323,9 +325,15 @@ impl Soak {
         });
     }
 
-    /// One client after the other until `end`.
+    /// One client after the other until `end`, and for as long as a large image is on its way.
     fn work(&self, worker: usize, mut random: Random, mut first: Option<Sort>, end: Instant) {
-        while Instant::now() < end && !self.is_interrupted.load(Ordering::Relaxed) {
+        let large = || {
+            self.doing[0]
+                .lock()
+                .unwrap()
+                .is_some_and(|(sort, ..)| sort == LARGE.0)
+        };
+        while (Instant::now() < end || large()) && !self.is_interrupted.load(Ordering::Relaxed) {
             let (sort, run) = first.take().unwrap_or_else(|| self.draw(&mut random));
             let limit = if sort == LARGE.0 {
                 LARGE_OPERATION
@@ -388,8 +396,8 @@ impl Soak {
         std::process::exit(1);
     }
 
-    fn was_killed_in_round(&self) -> bool {
-        self.killed_in_round.load(Ordering::Relaxed)
+    fn signal_in_round(&self) -> Option<&'static str> {
+        *self.signal.lock().unwrap()
     }
 
     /// Prints the summary; whether all was right.

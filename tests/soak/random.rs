@@ -117,8 +117,8 @@ impl Read for Data {
         stamp[..8].copy_from_slice(&self.id.to_le_bytes());
         stamp[8..].copy_from_slice(&piece.to_le_bytes());
         let within = usize::try_from(within).unwrap();
-        for i in within..stamp.len().min(within + n) {
-            buf[i - within] = stamp[i];
+        for (byte, stamped) in buf[..n].iter_mut().zip(stamp.iter().skip(within)) {
+            *byte = *stamped;
         }
         self.at += n as u64;
         Ok(n)

@@ -197,19 +197,14 @@ pub fn logs(op: &mut Operation<'_>) -> Done {
     let name = op.name("logs");
     let n_lines = 1 + op.random.below(3000);
     op.container(&name, &printer(&name, n_lines, WAITS))?;
-    let starts_before = op.random.one_in(2);
-    if starts_before {
-        op.start(&name)?;
-    }
+    // Before it has started there is no log to be followed.
+    op.start(&name)?;
     let mut client = op.proxy()?;
     client.send(request(
         "GET",
         &format!("/containers/{name}/logs?follow=1&stdout=1&stderr=1"),
         None,
     ))?;
-    if !starts_before {
-        op.start(&name)?;
-    }
     let head = client.head()?;
     if head.status() != 200 {
         return Err(Fail::said(head.status(), "logs"));

@@ -162,9 +162,13 @@ impl Soak {
     }
 
     /// A killed daemon leaves a volume whose labels it has not written down yet; its client got
-    /// no answer. And it leaves the containers of a build's steps.
+    /// no answer. And one that ends leaves the containers of a build's steps.
     fn is_excused(&self, object: &Object) -> bool {
-        self.was_killed_in_round() && (object.kind == Kind::Volume || object.is_build_step)
+        match self.signal_in_round() {
+            Some(_) if object.is_build_step => true,
+            Some(signal) => signal == "KILL" && object.kind == Kind::Volume,
+            None => false,
+        }
     }
 
     /// With all clients gone: the proxy has let go of everything, nothing in the engine is
