@@ -183,6 +183,10 @@ impl ResponseHead {
             let (Some(status), Some(minor_version)) = (response.code, response.version) else {
                 return Err(ParseError::Other("incomplete".to_owned()));
             };
+            // RFC 9110 section 15 knows none below, and what is no interim response is final.
+            if status < 100 {
+                return Err(ParseError::Other(format!("the status is {status:03}")));
+            }
             Ok(ResponseHead {
                 status,
                 minor_version,
@@ -379,6 +383,14 @@ mod tests {
     fn a_response_head_is_read() {
         let head = ResponseHead::parse(b"HTTP/1.1 101 UPGRADED\r\nUpgrade: tcp\r\n\r\n").unwrap();
         assert_eq!((head.status, head.headers.has("upgrade")), (101, true));
-        assert!(ResponseHead::parse(b"SSH-2.0-x\r\n\r\n").is_err());
+        for bad in [
+            "SSH-2.0-x",
+            "HTTP/1.1 011 x",
+            "HTTP/1.1 000",
+            "HTTP/1.1 20 x",
+        ] {
+            let head = format!("{bad}\r\n\r\n");
+            assert!(ResponseHead::parse(head.as_bytes()).is_err(), "{bad}");
+        }
     }
 }
