@@ -353,7 +353,12 @@ fn check_volumes(body: &Json, script: &Script<'_>) {
         let parts: Vec<&str> = bind.text().split(':').collect();
         match parts[..] {
             [path] if path.starts_with('/') => panic!("an anonymous volume: {body:?}"),
-            [source, path] | [source, path, _] if path.starts_with('/') => {
+            // What Podman answers as a name may have colons.
+            [_, .., path] if is_podman && parts.len() > 3 => taken.push(clean(path)),
+            [source, path] | [source, path, _] if path.starts_with('/') || is_podman => {
+                if is_podman {
+                    taken.push(clean(parts[2.min(parts.len() - 1)]));
+                }
                 taken.push(clean(path));
                 let is_volume =
                     !source.starts_with('/') && (!is_podman || !source.starts_with('.'));

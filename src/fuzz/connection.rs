@@ -104,7 +104,9 @@ fn answer(mut stream: UnixStream, answers: &[Vec<u8>], turn: &mut usize) -> bool
     let mut unread = Vec::new();
     let mut buf = [0; 4096];
     let mut is_read_out = false;
-    stream.set_read_timeout(Some(LIMIT)).expect("a time limit");
+    // Longer than the client waits, which is the one to say so.
+    let limit = LIMIT.saturating_mul(2);
+    stream.set_read_timeout(Some(limit)).expect("a time limit");
     loop {
         let n = match stream.read(&mut buf) {
             Ok(n) => n,
@@ -146,6 +148,7 @@ fn answer(mut stream: UnixStream, answers: &[Vec<u8>], turn: &mut usize) -> bool
                 return true;
             }
             is_read_out = true;
+            stream.set_read_timeout(Some(PAUSE)).expect("a time limit");
             unread.clear();
         }
     }
