@@ -207,7 +207,10 @@ fn check(request: &Request, body: &[u8]) {
     let (unversioned, query) = (
         path.strip_prefix("/v")
             .and_then(|rest| rest.split_once('/'))
-            .filter(|(version, _)| version.bytes().all(|b| b.is_ascii_digit() || b == b'.'))
+            .filter(|(version, _)| {
+                version.contains(|c: char| c.is_ascii_digit() || c == '.')
+                    && version.bytes().all(|b| b.is_ascii_digit() || b == b'.')
+            })
             .map_or(path.clone(), |(_, rest)| format!("/{rest}")),
         request
             .target
