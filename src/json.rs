@@ -1,6 +1,6 @@
 //! JSON objects as the daemon reads them, edited so that everything else keeps its exact text:
 //! order, digits and escapes of the members that are not ours. Knows how Go's `encoding/json`
-//! finds a struct field; leaves what the members mean to others.
+//! and Podman's json-iterator find a struct field; leaves what the members mean to others.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -8,6 +8,8 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
+
+const NOT_UNICODE: &str = "a name that is not valid Unicode";
 
 /// A JSON object: its members in document order, keys and values as their JSON text.
 #[derive(Debug, Default)]
@@ -19,12 +21,16 @@ impl<'a> Object<'a> {
     /// Parses an object, or `null` or nothing but white space as `None`.
     ///
     /// # Errors
-    /// When the text is no JSON, has more than one value, or is neither an object nor `null`.
+    /// When the text is no JSON, has more than one value, or is neither an object nor `null`, or
+    /// when a name has half a surrogate pair, which daemons read as U+FFFD.
     pub(crate) fn parse(text: &'a [u8]) -> Result<Option<Object<'a>>, String> {
         if text.iter().all(u8::is_ascii_whitespace) {
             return Ok(None);
         }
         serde_json::from_slice(text).map_err(|err| match err.classify() {
+            serde_json::error::Category::Data if err.to_string().starts_with(NOT_UNICODE) => {
+                format!("a JSON object with {NOT_UNICODE}")
+            }
             serde_json::error::Category::Data => "not a JSON object".to_owned(),
             _ => format!("not valid JSON: {err}"),
         })
@@ -83,6 +89,9 @@ impl<'a> Deserialize<'a> for Object<'a> {
             fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Object<'a>, A::Error> {
                 let mut members = Vec::new();
                 while let Some((key, value)) = map.next_entry::<&RawValue, &RawValue>()? {
+                    if decode::<Cow<'_, str>>(key.get()).is_none() {
+                        return Err(serde::de::Error::custom(NOT_UNICODE));
+                    }
                     members.push((Cow::Borrowed(key.get()), Cow::Borrowed(value.get())));
                 }
                 Ok(Object { members })
@@ -102,16 +111,42 @@ pub(crate) fn decode<'t, T: Deserialize<'t>>(text: &'t str) -> Option<T> {
     serde_json::from_str(text).ok()
 }
 
-/// Whether Go's `encoding/json` takes the key (its JSON text, quotes and all) for the struct
-/// field `name`: the same but for case, where U+017F folds to `s` and U+212A to `k`
-/// (`foldName` in encoding/json).
+/// Whether a daemon takes the key (its JSON text, quotes and all) for the struct field `name`.
+/// Go's `encoding/json` wants the same but for case, where U+017F folds to `s` and U+212A to `k`
+/// (`foldName`). Podman's json-iterator knows the fields of small structs by a hash alone, for
+/// which anybody can find another name.
 fn names_field(key: &str, name: &str) -> bool {
     // Hundreds of thousands of keys may be looked at for dozens of names.
-    if !key.contains('\\') {
-        return same_but_for_case(key.trim_matches('"'), name);
-    }
-    // Go reads a lone surrogate as U+FFFD, which no field name folds to.
-    serde_json::from_str::<Cow<'_, str>>(key).is_ok_and(|key| same_but_for_case(&key, name))
+    let is_it = match key.contains('\\') {
+        false => same_but_for_case(key.trim_matches('"'), name),
+        true => decode::<Cow<'_, str>>(key).is_some_and(|key| same_but_for_case(&key, name)),
+    };
+    is_it || collides(key, name)
+}
+
+/// Whether json-iterator has the same hash for the key as for `name`, as it is or in lower case
+/// (`readFieldHash`, `createStructDecoder`). It takes in bytes up to the first escape, and whole
+/// characters from there on.
+fn collides(key: &str, name: &str) -> bool {
+    let key = key.trim_matches('"');
+    let (plain, escaped) = key.split_at(key.find('\\').unwrap_or(key.len()));
+    let escaped: String = decode(&format!("\"{escaped}\"")).unwrap_or_default();
+    let plain = plain.bytes().map(u32::from);
+    let units = plain.chain(escaped.chars().map(u32::from));
+    let lower = units.map(|unit| match unit {
+        0x41..=0x5a => unit + 0x20,
+        _ => unit,
+    });
+    let hash = json_iterator_hash(lower);
+    let of = |name: &str| json_iterator_hash(name.bytes().map(u32::from));
+    hash == of(name) || hash == of(&name.to_ascii_lowercase())
+}
+
+/// FNV-1a with the constants for 32 bits in 64.
+fn json_iterator_hash(units: impl Iterator<Item = u32>) -> u64 {
+    units.fold(0x811c_9dc5, |hash, unit| {
+        (hash ^ u64::from(unit)).wrapping_mul(0x0100_0193)
+    })
 }
 
 /// Whether two names differ at most in case, as Go folds the letters of ASCII
@@ -197,9 +232,27 @@ mod tests {
             "\"networ\u{212a}ingconfig\"",
             "NetworkingConfig"
         ));
-        for key in ["Label", "Labels ", "La-bels", "Lab\u{e9}ls", "\\ud800"] {
+        for key in ["Label", "Labels ", "La-bels", "Lab\u{e9}ls", ""] {
             assert!(!names_field(&format!("\"{key}\""), "Labels"), "{key}");
         }
+    }
+
+    #[test]
+    fn a_field_is_found_as_podman_finds_it() {
+        // Found by trying; with the first character as an escape.
+        for (key, name) in [
+            ("\\u5a31\u{5db7}\u{daf9e}\u{8b6f3}", "labels"),
+            ("\\u5a31\\u5db7\\udb2b\\udf9e\\ud9ed\\udef3", "Labels"),
+            ("\\u55e0\u{64c8}\u{870d9}\u{a06a6}", "Name"),
+            ("\\u8431\u{89f2}\u{4392e}\u{8826e}", "Name"),
+            ("\\u5761\u{6b78}\u{ae676}\u{6ce09}", "Dest"),
+        ] {
+            assert!(names_field(&format!("\"{key}\""), name), "{key}");
+            // Without an escape it is bytes that count.
+            assert!(!names_field(&format!("\"{}\"", &key[6..]), name), "{key}");
+            assert!(!names_field(&format!("\"{key}\""), "Volumes"), "{key}");
+        }
+        assert!(names_field("\"N\\u0041ME\"", "name"));
     }
 
     #[test]
@@ -216,6 +269,10 @@ mod tests {
             (b"{\"a\":\"\x01\"}", "not valid JSON"),
             (b"{\"a\":1,}", "not valid JSON"),
             (b"{\"a\"", "not valid JSON"),
+            (
+                b"{\"\\ud800\":1}",
+                "a JSON object with a name that is not valid Unicode",
+            ),
         ] {
             let err = Object::parse(text).unwrap_err();
             assert!(err.starts_with(expected), "{}: {err}", text.escape_ascii());

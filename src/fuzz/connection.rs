@@ -20,10 +20,13 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// How long the daemon waits for more when it has answered; some answers are not whole.
 const PAUSE: Duration = Duration::from_millis(30);
 
+/// What the daemon answers to an input's requests.
+type Answers = Vec<Vec<u8>>;
+
 /// The daemon of this process: each input's answers go in, and word that it is done comes out.
 struct Daemon {
     path: PathBuf,
-    answers: Mutex<(Sender<Vec<Vec<u8>>>, Receiver<()>)>,
+    answers: Mutex<(Sender<Answers>, Receiver<()>)>,
 }
 
 /// What a client sends, and behind each byte 0xff what the daemon answers to a request (in turn,
@@ -33,7 +36,7 @@ pub fn connection(bytes: &[u8]) {
     let daemon = DAEMON.get_or_init(Daemon::start);
     let mut parts = bytes.split(|&b| b == 0xff);
     let client_bytes = parts.next().unwrap_or_default();
-    let answers: Vec<Vec<u8>> = parts.map(<[u8]>::to_vec).collect();
+    let answers: Answers = parts.map(<[u8]>::to_vec).collect();
     let is_strict = answers.len() == 3;
     let lock = daemon.answers.lock().expect("no panic while locked");
     lock.0.send(answers).expect("the daemon runs");
@@ -77,7 +80,7 @@ impl Daemon {
         let path = std::env::temp_dir().join(name);
         let _ = std::fs::remove_file(&path);
         let listener = UnixListener::bind(&path).expect("a socket");
-        let (answers, next) = channel::<Vec<Vec<u8>>>();
+        let (answers, next) = channel::<Answers>();
         let (done, is_done) = channel();
         thread::spawn(move || {
             while let Ok(answers) = next.recv() {
