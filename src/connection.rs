@@ -730,3 +730,106 @@ fn keep_http(head: &mut RequestHead) {
 fn lossy(text: impl AsRef<[u8]>) -> String {
     String::from_utf8_lossy(text.as_ref()).into_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::thread;
+
+    use super::*;
+    use crate::create::test::policy;
+
+    fn settings(limit: Duration) -> Settings {
+        Settings {
+            daemon: PathBuf::from("/nonexistent"),
+            policy: policy(),
+            is_strict: false,
+            limits: Limits {
+                head: limit,
+                rewritten_body: limit,
+                linger: limit,
+                reply: limit,
+                turn_away: limit,
+            },
+        }
+    }
+
+    /// What a client gets that sends `bytes` and then neither more nor an end, without any
+    /// patience for it; comes back only if its thread does.
+    fn answer_to(bytes: &str) -> String {
+        let (mut client, socket) = UnixStream::pair().unwrap();
+        client.write_all(bytes.as_bytes()).unwrap();
+        serve(Arc::new(socket), 1, &settings(Duration::ZERO));
+        let mut answer = Vec::new();
+        // Ends in a reset where something of the client was left unread.
+        let _ = client.read_to_end(&mut answer);
+        String::from_utf8(answer).unwrap()
+    }
+
+    #[test]
+    fn a_client_that_stops_in_a_request_does_not_hold_its_thread() {
+        for (request, what) in [
+            ("GET /_ping HT", "the request head took longer than 0ns"),
+            (
+                "POST /networks/create HTTP/1.1\r\nHost: d\r\nContent-Length: 12\r\n\r\n{\"Name",
+                "the request body took longer than 0ns",
+            ),
+        ] {
+            let answer = answer_to(request);
+            assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+            assert!(answer.contains(what), "{answer}");
+        }
+    }
+
+    #[test]
+    fn a_refused_client_that_goes_on_does_not_hold_its_thread() {
+        let answer = answer_to(&format!("GET HTTP/1.1\r\n\r\n{}", "x".repeat(50_000)));
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    }
+
+    #[test]
+    fn a_client_that_never_reads_does_not_hold_its_thread() {
+        let (mut client, socket) = UnixStream::pair().unwrap();
+        let request =
+            "POST /networks/create HTTP/1.1\r\nHost: d\r\nContent-Length: 3\r\n\r\n[1]".repeat(100);
+        let sender = thread::spawn(
+            move || {
+                while client.write_all(request.as_bytes()).is_ok() {}
+            },
+        );
+        let limits = settings(Duration::ZERO).limits;
+        let patient = settings(Duration::from_secs(60));
+        let settings = Settings {
+            limits: Limits {
+                head: patient.limits.head,
+                rewritten_body: patient.limits.rewritten_body,
+                ..limits
+            },
+            ..patient
+        };
+        serve(Arc::new(socket), 1, &settings);
+        sender.join().unwrap();
+    }
+
+    #[test]
+    fn a_client_that_is_turned_away_gets_the_answer_when_it_has_asked() {
+        let refusal = Refusal::new(503, "no");
+        let (mut client, socket) = UnixStream::pair().unwrap();
+        client.write_all(b"GET").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        let settings = settings(Duration::from_secs(60));
+        turn_away(Arc::new(socket), 1, &settings, &refusal);
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+
+        let (mut silent, socket) = UnixStream::pair().unwrap();
+        turn_away(
+            Arc::new(socket),
+            1,
+            &self::settings(Duration::ZERO),
+            &refusal,
+        );
+        assert_eq!(silent.read(&mut [0]).unwrap(), 0);
+    }
+}
