@@ -383,3 +383,25 @@ fn trailers_and_extensions_are_bounded() {
         daemon.expect_untouched();
     }
 }
+
+#[test]
+fn deep_json_is_carried_along_but_no_label() {
+    let (proxy, daemon) = pair();
+    let deep = format!("{}{}", "[".repeat(20_000), "]".repeat(20_000));
+    let create = |body: &str| {
+        let length = body.len();
+        format!(
+            "POST /networks/create HTTP/1.1\r\nHost: docker\r\nContent-Length: {length}\r\n\r\n{body}"
+        )
+    };
+    let request = create(&format!("{{\"Name\":\"n\",\"x\":{deep}}}"));
+    let got = exchange(&proxy, &daemon, &[request.as_bytes()], 1);
+    let expected = format!("{{\"Name\":\"n\",\"x\":{deep},\"Labels\":{{\"job\":\"42\"}}}}");
+    assert_eq!(got[0].text(), expected);
+    for labels in [&deep, &format!("{{\"a\":{deep}}}")] {
+        let mut client = proxy.client();
+        client.send(create(&format!("{{\"Labels\":{labels}}}")));
+        expect_error(&client.response(), 400);
+        daemon.expect_untouched();
+    }
+}
