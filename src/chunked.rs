@@ -45,7 +45,9 @@ enum State {
     DataLf,
     /// At the start of a line behind the last chunk.
     TrailerStart,
-    /// In a trailer line.
+    /// In the name of a trailer.
+    TrailerName,
+    /// In the value of a trailer.
     Trailer,
     /// After the CR of a trailer line.
     TrailerLf,
@@ -146,12 +148,15 @@ impl Chunked {
             (State::DataCr, b'\r') => State::DataLf,
             (State::DataLf, b'\n') => State::Size { size: 0, digits: 0 },
             (State::TrailerStart, b'\r') => State::EndLf,
-            (State::TrailerStart | State::Trailer, b'\t' | b' '..=0x7e | 0x80..) => State::Trailer,
+            (State::TrailerStart | State::TrailerName, _) if is_token_byte(byte) => {
+                State::TrailerName
+            }
+            (State::TrailerName, b':') => State::Trailer,
+            (State::TrailerStart | State::TrailerName, _) => return bad("no name of a trailer"),
+            (State::Trailer, b'\t' | b' '..=0x7e | 0x80..) => State::Trailer,
             (State::Trailer, b'\r') => State::TrailerLf,
             (State::TrailerLf, b'\n') => State::TrailerStart,
-            (State::TrailerStart | State::Trailer, _) => {
-                return bad("a control character in a trailer");
-            }
+            (State::Trailer, _) => return bad("a control character in a trailer"),
             (State::EndLf, b'\n') => State::Done,
             (State::DataCr, _) => return bad("a chunk longer than its size"),
             (State::SizeLf { .. } | State::DataLf | State::TrailerLf | State::EndLf, _) => {
@@ -169,6 +174,7 @@ impl Chunked {
                 MAX_TRAILER_BYTES
             }
             State::TrailerStart
+            | State::TrailerName
             | State::Trailer
             | State::TrailerLf
             | State::EndLf
@@ -180,6 +186,11 @@ impl Chunked {
         }
         Ok(state)
     }
+}
+
+/// Whether the byte may be part of a field name (RFC 9110 section 5.6.2, `tchar`).
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 #[cfg(test)]
@@ -238,7 +249,12 @@ mod tests {
             b"1\r\nx\rx",
             b"0\r\n\n",
             b"0\r\nA: b\n",
-            b"0\r\nA\0",
+            b"0\r\nA: \0",
+            b"0\r\nA\r\n",
+            b"0\r\nA : b\r\n",
+            b"0\r\n: b\r\n",
+            b"0\r\n A: b\r\n",
+            b"0\r\nA: b\r\n c\r\n",
             b"0\r\n\rx",
         ] {
             assert!(decode(&[body]).is_err(), "{}", body.escape_ascii());
