@@ -90,7 +90,7 @@ impl Volumes {
         let binds = strings("Binds")?;
         let tmpfs: Object<'_> = sole_as(host, "Tmpfs", "an object of strings")?;
         Ok(Volumes {
-            tmpfs: keys(&tmpfs),
+            tmpfs: keys(&tmpfs, "Tmpfs")?,
             from: strings("VolumesFrom")?,
             driver: sole_as(host, "VolumeDriver", "a string")?,
             taken: Vec::new(),
@@ -208,7 +208,8 @@ fn sort_binds(volumes: &mut Volumes) -> (Vec<String>, Vec<String>) {
 /// The clean paths of the client's own `Volumes`.
 pub(super) fn config_volumes(config: &Object<'_>) -> Result<Vec<String>, Refusal> {
     let volumes: Object<'_> = sole_as(config, "Volumes", "an object")?;
-    Ok(keys(&volumes).iter().map(|path| clean_path(path)).collect())
+    let paths = keys(&volumes, "Volumes")?;
+    Ok(paths.iter().map(|path| clean_path(path)).collect())
 }
 
 /// What the daemon says of an image.
@@ -242,7 +243,7 @@ impl Image {
         let image = answer.object()?;
         let config: Object<'_> = sole_as(&image, "Config", "an object")?;
         let volumes: Object<'_> = sole_as(&config, "Volumes", "an object")?;
-        let paths = keys(&volumes);
+        let paths = keys(&volumes, "Volumes")?;
         Ok(Image {
             volumes: paths.iter().map(|path| clean_path(path)).collect(),
             is_podman: answer.is_podman,
@@ -300,10 +301,14 @@ pub(super) fn asked(answer: Answer) -> Result<Answer, Stop> {
     }
 }
 
-/// The keys of a map as Go reads them.
-fn keys(map: &Object<'_>) -> Vec<String> {
+/// The keys of the map in the member `field`.
+///
+/// # Errors
+/// 400 when one is not valid Unicode, which Go would read as some other text.
+fn keys(map: &Object<'_>, field: &str) -> Result<Vec<String>, Refusal> {
+    let invalid = || Refusal::bad_request(format!("{field} has a key that is not valid Unicode"));
     map.members()
-        .filter_map(|(key, _)| json::decode(key))
+        .map(|(key, _)| json::decode(key).ok_or_else(invalid))
         .collect()
 }
 
@@ -449,6 +454,8 @@ mod tests {
             r#"{"Volumes":{"":{}}}"#,
             r#"{"Volumes":{"/":{}}}"#,
             r#"{"Volumes":{"/a/..":{}}}"#,
+            r#"{"Volumes":{"/a\ud800":{}}}"#,
+            r#"{"HostConfig":{"Tmpfs":{"/a\udfff":""}}}"#,
             r#"{"Volumes":{"/a"},"volumes":{}}"#,
             r#"{"HostConfig":{"Binds":[],"binds":[]}}"#,
             r#"{"HostConfig":{"Binds":"x"}}"#,
