@@ -4,6 +4,8 @@
 //! The daemon is Go's `net/http` with gorilla/mux: it takes the path out of an absolute target,
 //! decodes all of it (`%2F` too), and redirects what `path.Clean` would change.
 
+use std::net::Ipv6Addr;
+
 use crate::error::Refusal;
 
 /// A request target, taken apart.
@@ -73,8 +75,8 @@ pub(crate) fn with_query(mut path: String, query: Option<&str>) -> String {
     path
 }
 
-/// The path of `scheme:/path` or `scheme://authority/path`; Go asks no more of the scheme than
-/// its grammar, and nothing that matters here of the authority.
+/// The path of `scheme:/path` or `scheme://authority/path`; nothing matters here of scheme and
+/// authority but that Go can read them.
 fn path_of_absolute(target: &str) -> Option<&str> {
     let (scheme, rest) = target.split_once(':')?;
     let mut chars = scheme.chars();
@@ -84,9 +86,35 @@ fn path_of_absolute(target: &str) -> Option<&str> {
         return None;
     }
     match rest.strip_prefix("//") {
-        Some(rest) => Some(rest.find('/').map_or("", |i| &rest[i..])),
+        Some(rest) => {
+            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            is_authority(authority).then_some(path)
+        }
         None => Some(rest),
     }
+}
+
+/// Whether Go reads this authority too; refuses some that it does read, such as one with escapes.
+fn is_authority(authority: &str) -> bool {
+    let is_name = |text: &str| {
+        text.bytes()
+            .all(|b| is_unreserved(b) || b"!$&'()*+,;=".contains(&b))
+    };
+    let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+    let (name, port) = match host.strip_prefix('[') {
+        Some(address) => {
+            let Some((address, port)) = address.split_once(']') else {
+                return false;
+            };
+            let is_address = address.parse::<Ipv6Addr>().is_ok();
+            if !is_address || !(port.is_empty() || port.starts_with(':')) {
+                return false;
+            }
+            ("", port.strip_prefix(':').unwrap_or_default())
+        }
+        None => host.split_once(':').unwrap_or((host, "")),
+    };
+    user.split(':').all(is_name) && is_name(name) && port.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// What `+` stands for: itself in a path, a space in a query.
@@ -179,6 +207,7 @@ mod tests {
             "/containers%2fcreate?name=x",
             "http://docker/containers/create",
             "HTTP://user@[::1]:80/containers/create",
+            "http://user:password@docker:/containers/create",
             "x:/containers/create",
             "x:///containers/create",
         ] {
@@ -202,6 +231,14 @@ mod tests {
             "http:x",
             "1x:/a",
             ":/a",
+            "http://\\/a",
+            "http://a b/a",
+            "http://a%zz/a",
+            "http://[/a",
+            "http://[::1]x/a",
+            "http://[a]/a",
+            "http://a:b/a",
+            "http://a:1:2/a",
         ] {
             assert_eq!(
                 Target::parse(target).map_err(|refusal| refusal.status),
