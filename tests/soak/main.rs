@@ -109,6 +109,7 @@ struct Soak {
     dir: TempDir,
     tally: Tally,
     samples: Mutex<Samples>,
+    is_long: bool,
     /// The largest data of an ordinary operation, in bytes.
     most_data: u64,
     /// The size of the large image, in bytes.
@@ -214,6 +215,7 @@ fn soak(is_interrupted: &Arc<AtomicBool>) -> bool {
         dir,
         tally: Tally::default(),
         samples: Mutex::default(),
+        is_long,
         most_data: if is_long { 4_000_000 } else { 300_000 },
         large_image: if is_long { 1_100_000_000 } else { 64_000_000 },
         sorts,
@@ -224,13 +226,14 @@ fn soak(is_interrupted: &Arc<AtomicBool>) -> bool {
         is_interrupted: Arc::clone(is_interrupted),
     };
     soak.find_base();
-    soak.rounds(Duration::from_secs(seconds), is_long);
+    soak.rounds(Duration::from_secs(seconds));
     soak.conclude()
 }
 
 impl Soak {
     /// Works in rounds until the time is over.
-    fn rounds(&self, time: Duration, is_long: bool) {
+    fn rounds(&self, time: Duration) {
+        let is_long = self.is_long;
         let start = Instant::now();
         let length = if is_long {
             Duration::from_secs(60)
@@ -414,7 +417,7 @@ impl Soak {
             .chain([LARGE.0])
             .collect();
         names.dedup();
-        self.tally.conclude(&names);
+        self.tally.conclude(&names, self.is_long);
         let violations = self.tally.violations.lock().unwrap();
         if violations.is_empty() {
             println!("soak: no violation");

@@ -90,7 +90,8 @@ impl Tally {
     }
 
     /// Prints everything, and adds what is wrong only on the whole.
-    pub fn conclude(&self, sorts: &[&'static str]) {
+    /// In a short run on a busy machine not every sort may have had its turn.
+    pub fn conclude(&self, sorts: &[&'static str], is_long: bool) {
         let counts = self.sorts.lock().unwrap().clone();
         println!(
             "soak: {:<22} {:>9} {:>9} {:>9}",
@@ -103,7 +104,7 @@ impl Tally {
                 declined,
             } = counts.get(sort).cloned().unwrap_or_default();
             println!("soak: {sort:<22} {succeeded:>9} {excused:>9} {declined:>9}");
-            if succeeded == 0 {
+            if succeeded == 0 && is_long {
                 self.violation(format!("{sort}: not one succeeded"));
             }
             // The daemon has races of its own; a proxy that makes it say no does so every time.
