@@ -2,7 +2,7 @@
 
 use std::io::empty;
 
-use crate::client::{Done, Fail, wrong};
+use crate::client::{Done, Fail, broken, wrong};
 use crate::engine::Kind;
 use crate::operation::Operation;
 
@@ -105,11 +105,15 @@ pub fn container_command(op: &mut Operation<'_>) -> Done {
     if op.random.one_in(3) {
         let run = [&["run", "--rm"], &options[..], &["busybox", "echo", "done"]].concat();
         let out = op.succeed(op.docker(&run), empty())?;
-        if out != b"done\n" {
-            return wrong(format!(
-                "docker run printed {:?}",
-                String::from_utf8_lossy(&out)
-            ));
+        match &out[..] {
+            b"done\n" => (),
+            b"" => return broken("docker run printed nothing"),
+            out => {
+                return wrong(format!(
+                    "docker run printed {:?}",
+                    String::from_utf8_lossy(out)
+                ));
+            }
         }
     } else {
         let create = [&["create"], &options[..], &["busybox", "true"]].concat();

@@ -204,8 +204,11 @@ impl Operation<'_> {
                 ))?;
                 client.response()?;
                 let answer = client.response()?;
-                if client.response()?.text() != "OK" {
-                    return wrong("no OK behind a create");
+                // Which the daemon may have been too far away for.
+                let pong = client.response()?;
+                crate::client::success(&pong)?;
+                if pong.text() != "OK" {
+                    return wrong(format!("behind a create came {pong:?}"));
                 }
                 return crate::client::success(&answer);
             }

@@ -10,6 +10,11 @@ use crate::random::{Data, Random};
 
 const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: tcp\r\n";
 
+/// What the daemon says of an error within a tunnel. Our data are noise, never that.
+fn is_text(bytes: &[u8]) -> bool {
+    bytes.len() > 8 && bytes.ends_with(b"\n") && bytes.is_ascii()
+}
+
 /// The content of the daemon's next frame; nothing at the end.
 fn frame(client: &mut Client) -> Done<Option<Vec<u8>>> {
     let mut header = [0; 8];
@@ -19,7 +24,12 @@ fn frame(client: &mut Client) -> Done<Option<Vec<u8>>> {
     }
     client.read_exact(&mut header[n..])?;
     if !matches!(header[..4], [1 | 2, 0, 0, 0]) {
-        return wrong(format!("no frame: {header:?}"));
+        let mut rest = header.to_vec();
+        client.take(500).read_to_end(&mut rest)?;
+        return match is_text(&rest) {
+            true => broken(String::from_utf8_lossy(&rest)),
+            false => wrong(format!("no frame: {header:?}")),
+        };
     }
     let length = u32::from_be_bytes(header[4..].try_into().unwrap());
     let mut content = vec![0; usize::try_from(length).unwrap()];
@@ -50,6 +60,9 @@ fn echo(op: &mut Operation<'_>, client: &mut Client, data: Data, closes_at_once:
         let mut came = || {
             while expected.left() > 0 {
                 match frame(client)? {
+                    Some(content) if is_text(&content) => {
+                        return broken(String::from_utf8_lossy(&content));
+                    }
                     Some(content) => expected.check(&content).or_else(wrong)?,
                     None => return broken(format!("{} bytes did not come back", expected.left())),
                 }
@@ -65,6 +78,7 @@ fn echo(op: &mut Operation<'_>, client: &mut Client, data: Data, closes_at_once:
     }
     match frame(client)? {
         None => Ok(()),
+        Some(more) if is_text(&more) => broken(String::from_utf8_lossy(&more)),
         Some(more) => wrong(format!("{} bytes more than were sent", more.len())),
     }
 }

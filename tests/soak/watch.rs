@@ -143,6 +143,8 @@ impl Soak {
         let found = match self.unlabelled() {
             Ok(found) => found,
             Err(Fail::Stuck(what)) => return self.tally.violation(format!("the engine: {what}")),
+            // It may stumble over what is removed meanwhile.
+            Err(fail @ Fail::Declined(_)) => return self.tally.count("listing", Err(fail), true),
             Err(fail) if !self.engine.was_away_since(start) => {
                 return self.tally.violation(format!("the engine: {fail}"));
             }
@@ -211,7 +213,11 @@ impl Soak {
         let mut times_clean = 0;
         while times_clean < 2 {
             let mut left = Vec::new();
-            for object in self.engine.objects()? {
+            let objects = match self.engine.objects() {
+                Err(Fail::Declined(_)) if start.elapsed() < REST => continue,
+                objects => objects?,
+            };
+            for object in objects {
                 let is_labelled = self.is_labelled(&object.labels);
                 if is_labelled {
                     let (path, key) = match object.kind {
