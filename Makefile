@@ -89,7 +89,8 @@ fuzz:
 SOAK_SECONDS ?= 3600
 soak:
 	tests/engine.sh install
-	SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO) test $(CARGOFLAGS) --release --test soak
+	@tests/engine.sh clients || echo 'so docker buildx is left out'
+	SOAK_SECONDS=$(SOAK_SECONDS) tests/engine.sh run $(CARGO) test $(CARGOFLAGS) --release --test soak
 
 DIFFERENTIAL_SECONDS ?= 600
 differential: build

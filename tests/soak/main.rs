@@ -203,7 +203,7 @@ fn soak(is_interrupted: &Arc<AtomicBool>) -> bool {
         command.args(["--label", &label]);
     }
     let mut sorts = SORTS.to_vec();
-    match builds::has_buildx() {
+    match builds::has_buildx(&dir.join("docker-config")) {
         true => sorts.push(BUILDX),
         false => println!("soak: no buildx here, so without it"),
     }
@@ -242,7 +242,12 @@ impl Soak {
         };
         for n in 0.. {
             let left = time.saturating_sub(start.elapsed());
-            let is_over = left < length / 3 || self.is_interrupted.load(Ordering::Relaxed);
+            // The second round of the short run, in which the daemon restarts, is never left out.
+            let is_over = match is_long {
+                true => left < length / 3,
+                false => n == 2,
+            };
+            let is_over = is_over || self.is_interrupted.load(Ordering::Relaxed);
             if is_over || self.tally.violations.lock().unwrap().len() >= 20 {
                 break;
             }
@@ -253,7 +258,8 @@ impl Soak {
                 _ => None,
             };
             let has_large = if is_long { n % 10 == 0 } else { n == 0 };
-            self.round(n, length.min(left), restart, has_large);
+            let length = if is_long { length.min(left) } else { length };
+            self.round(n, length, restart, has_large);
             self.rest();
             println!(
                 "soak: {} s: {}",
