@@ -66,6 +66,7 @@ test-engines:
 check:
 	$(CARGO) fmt --check
 	$(CARGO) clippy $(CARGOFLAGS) --all-targets -- -D warnings
+	$(CARGO) clippy $(CARGOFLAGS) --lib -- -D warnings --cfg fuzzing
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(CARGOFLAGS) --no-deps --document-private-items
 
 # cargo-deny downloads the advisories.

@@ -472,7 +472,8 @@ pub fn query(bytes: &[u8]) {
     }
     if ours.contains(&"forcerm") {
         assert!(named("forcerm").iter().all(|pair| pair.value == b"1"));
-        for outputs in named("outputs").iter().take(1) {
+        // Docker takes the first that is written so; Podman's have no such attributes.
+        for outputs in after.iter().filter(|pair| pair.name == b"outputs").take(1) {
             check_outputs(&outputs.value);
         }
     }

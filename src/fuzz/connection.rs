@@ -6,13 +6,13 @@ use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
 use super::reference::{Json, Read, Request, chunks, pairs, unescape};
 use super::{is_labelled, policy};
-use crate::connection::{Settings, serve};
+use crate::connection::{Limits, Settings, serve};
 
 /// How long the ends may take to come to an end. Far beyond what they need.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -47,8 +47,9 @@ pub fn connection(bytes: &[u8]) {
         daemon: daemon.path.clone(),
         policy: policy(),
         is_strict,
+        limits: Limits::default(),
     };
-    let serving = thread::spawn(move || serve(proxy, 1, &settings));
+    let serving = thread::spawn(move || serve(Arc::new(proxy), 1, &settings));
     // Half of the inputs arrive byte by byte.
     let size = if client_bytes.len() % 2 == 0 {
         client_bytes.len().max(1)
