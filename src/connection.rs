@@ -334,7 +334,7 @@ impl Connection<'_> {
         }
         let head = &mut request.head;
         let query = Some(&*draft.query).filter(|query| !query.is_empty());
-        head.target = with_query(lossy(&target.path), query);
+        head.target = with_query(target.encoded_path(), query);
         let created = (!draft.is_unlabelled).then_some(Created {
             kind,
             name: draft.name,
