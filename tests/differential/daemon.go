@@ -140,6 +140,7 @@ var (
 	// What Docker takes for a version, and Podman.
 	version  = regexp.MustCompile(`^/v[0-9.][0-9A-Za-z.-]*(/(?s:.*))$`)
 	hijacks  = regexp.MustCompile(`^(/containers/.*/attach|/exec/.*/start|/session)$`)
+	updates  = regexp.MustCompile(`^/(services|secrets|configs)/(?s:.*)/update$`)
 	isMissed = regexp.MustCompile(`/(no|missing)(/|$)`)
 )
 
@@ -332,6 +333,9 @@ func (s *side) look(method, route string, q *seen) string {
 		return ""
 	}
 	var object Object
+	if m := updates.FindStringSubmatch(route); m != nil {
+		route = "/" + m[1] + "/create"
+	}
 	switch route {
 	case "/containers/create":
 		return s.lookAtContainer(q)
@@ -353,7 +357,7 @@ func (s *side) look(method, route string, q *seen) string {
 			s.mu.Unlock()
 		}
 		return lacks
-	case "/services/create", "/services/x/update":
+	case "/services/create":
 		if !first(q.body, &object) {
 			return ""
 		}

@@ -72,7 +72,7 @@ func (g generator) mutate(text []byte) []byte {
 // routes are endpoints without version; the creates are there more often.
 var routes = []string{
 	"/containers/create", "/containers/create", "/containers/create", "/containers/create", "/volumes/create", "/volumes/create",
-	"/networks/create", "/networks/create", "/secrets/create", "/configs/create", "/services/create", "/services/x/update",
+	"/networks/create", "/networks/create", "/secrets/create", "/configs/create", "/services/create", "/services/x/update", "/secrets/x/update", "/configs/x/update",
 	"/swarm/init", "/swarm/update", "/build", "/build", "/commit", "/commit", "/images/create", "/images/create",
 	"/containers/x/start", "/containers/x/attach", "/containers/no/attach", "/exec/x/start", "/session", "/grpc", "/_ping",
 	"/containers/x/archive", "/images/load", "/containers/json", "/what/ever",
@@ -148,7 +148,7 @@ func (g generator) target(route, query string) string {
 		case 0:
 			path = path[:at] + fmt.Sprintf(pick(g, "%%%02x", "%%%02X"), path[at]) + path[at+1:]
 		case 1:
-			path = path[:at] + pick(g, "//", "/./", "/../", "%2f", "%2F", "%2e", ";", "%3b", "%00", "%0a", "%", "%zz", "\\", "^", "é", "{", "|", "'", "*", "[") + path[at:]
+			path = path[:at] + pick(g, "//", "/./", "/../", "%2f", "%2F", "%2e", ";", "%3b", "%00", "%0a", "%", "%zz", "%0d%0a", "%0D%0AX:", "%20HTTP/1.1%0d%0aHost:d%0d%0a%0d%0a", "%3f", "%3Fx=", "%23", "%25", "%ff", "%c5%bf", "\\", "^", "é", "{", "|", "'", "*", "[") + path[at:]
 		case 2:
 			path = strings.Replace(path, "/", "%2F", 1+g.Intn(3))
 		case 3:

@@ -362,9 +362,10 @@ func (r *runner) compare(through, direct []*seen, got, plain []answer) string {
 	for i, answer := range got {
 		if answer.own {
 			r.refused++
-			if i < len(plain) && plain[i].seen < 0 {
+			if i < len(plain) && (plain[i].seen < 0 || direct[plain[i].seen].tunnel != nil) {
 				// Go ends the connection at what the proxy refuses for another reason, such as a
-				// malformed Host with a malformed body. What follows has nothing to be compared to.
+				// malformed Host with a malformed body; or it makes a tunnel of it. What follows has
+				// nothing to be compared to.
 				return ""
 			}
 			continue
@@ -425,8 +426,10 @@ func differ(request, other *seen, answer, plain answer) string {
 	isJSON := false
 	switch route {
 	case "/containers/create", "/volumes/create", "/networks/create", "/secrets/create", "/configs/create",
-		"/services/create", "/services/x/update", "/swarm/init", "/swarm/update":
+		"/services/create", "/swarm/init", "/swarm/update":
 		isJSON = request.method == "POST"
+	default:
+		isJSON = request.method == "POST" && updates.MatchString(route)
 	}
 	isQuery := request.method == "POST" && (route == "/build" || route == "/commit" || route == "/images/create")
 	switch {
