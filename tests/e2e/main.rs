@@ -33,6 +33,7 @@ mod coverage;
 mod creates;
 mod engine;
 mod leaks;
+mod property;
 mod raw_creates;
 mod streams;
 mod transfers;
@@ -56,6 +57,17 @@ fn main() -> ExitCode {
     let is_podman = has_engine && engine::plain_engine().is_podman();
     args.test_threads
         .get_or_insert(if is_podman { 1 } else { 6 });
+    let trial = |(name, run): Test| {
+        let run = move || {
+            run();
+            Ok(())
+        };
+        Trial::test(name, run).with_ignored_flag(!has_engine)
+    };
+    // What looks at all that the engine has must have it alone.
+    let alone: Vec<Trial> = property::tests().into_iter().map(trial).collect();
+    let mut count = alone.len();
+    let has_failed = libtest_mimic::run(&args, alone).has_failed();
     let mut tests: Vec<Trial> = [
         creates::tests(),
         raw_creates::tests(),
@@ -66,16 +78,10 @@ fn main() -> ExitCode {
     ]
     .into_iter()
     .flatten()
-    .map(|(name, run)| {
-        let run = move || {
-            run();
-            Ok(())
-        };
-        Trial::test(name, run).with_ignored_flag(!has_engine)
-    })
+    .map(trial)
     .collect();
     tests.extend(coverage::trials());
-    let count = tests.len();
+    count += tests.len();
     let conclusion = libtest_mimic::run(&args, tests);
     if !has_engine && !args.list {
         eprintln!(
@@ -87,7 +93,7 @@ fn main() -> ExitCode {
     if !left.is_empty() {
         eprintln!("left behind on the engine: {}", left.join(", "));
     }
-    if conclusion.has_failed() || !is_covered || !left.is_empty() {
+    if has_failed || conclusion.has_failed() || !is_covered || !left.is_empty() {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS

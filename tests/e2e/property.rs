@@ -1,0 +1,555 @@
+//! A property, tried on random creates: whatever the engine has afterwards and had not before
+//! carries all labels. The creates are odd in their heads, framing, paths, queries and JSON, and
+//! many are refused; which ones is not asked here.
+//!
+//! `DOCKER_LABEL_PROXY_TEST_SEED` chooses the creates, `DOCKER_LABEL_PROXY_TEST_SECONDS` how long
+//! to go on. Needs an engine that nobody else uses meanwhile, so it runs alone and before others.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::env;
+use std::fmt::Write as _;
+use std::io::{ErrorKind, Read, Write as _};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+
+use crate::case::{Case, LabelMap};
+use crate::engine::{Kind, engine, is_private};
+use crate::raw_creates::tar;
+use crate::wire::Text;
+use crate::{Test, test};
+
+/// How long it goes on where nobody says.
+const SECONDS: u64 = 15;
+
+pub fn tests() -> Vec<Test> {
+    vec![test(
+        "coverage/whatever random requests create is labelled",
+        whatever_is_created_is_labelled,
+    )]
+}
+
+fn whatever_is_created_is_labelled() {
+    if !is_private() {
+        eprintln!("left out: others may use this engine");
+        return;
+    }
+    let number = |name| env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+    let seed = number("DOCKER_LABEL_PROXY_TEST_SEED").unwrap_or_else(|| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        now.as_millis() as u64 * 1000
+    });
+    let time = number("DOCKER_LABEL_PROXY_TEST_SECONDS").unwrap_or(SECONDS);
+    let time = Duration::from_secs(time);
+
+    let case = Case::new();
+    let labels = case.labels_over(&LabelMap::new());
+    let container = case.container("true");
+    let before: BTreeSet<String> = things().into_iter().map(|thing| thing.target).collect();
+    let start = Instant::now();
+    let mut created: BTreeMap<String, u32> = BTreeMap::new();
+    let mut count = 0;
+    while start.elapsed() < time {
+        let seed = seed + count;
+        count += 1;
+        let requests = Generator::new(seed, &case.job, &container).requests();
+        let answers = send(&case, &requests);
+        let mut new = things();
+        new.retain(|thing| !before.contains(&thing.target));
+        for thing in &new {
+            let is_labelled = labels
+                .iter()
+                .all(|(key, value)| thing.labels.get(key) == Some(value));
+            assert!(
+                is_labelled,
+                "DOCKER_LABEL_PROXY_TEST_SEED={seed}: {} has only the labels {:?}\n{:?}\nanswers:\n{:?}",
+                thing.target,
+                thing.labels,
+                Text(&requests),
+                Text(&answers)
+            );
+            *created.entry(thing.kind.to_string()).or_default() += 1;
+        }
+        for thing in &new {
+            engine().ask("DELETE", &format!("{}?force=1", thing.target), None);
+        }
+    }
+    eprintln!("seed {seed}: {count} connections created {created:?}");
+    if time >= Duration::from_secs(SECONDS) {
+        assert_eq!(created.len(), Kind::ALL.len(), "some of all kinds");
+    }
+}
+
+/// Something that the engine has.
+struct Thing {
+    kind: Kind,
+    target: String,
+    labels: LabelMap,
+}
+
+/// All that the engine has, containers first: they use the others.
+fn things() -> Vec<Thing> {
+    let mut things = Vec::new();
+    for kind in Kind::ALL {
+        let (list, id) = match kind {
+            Kind::Container => ("/containers/json?all=1", "Id"),
+            Kind::Image => ("/images/json", "Id"),
+            Kind::Network => ("/networks", "Id"),
+            Kind::Volume => ("/volumes", "Name"),
+        };
+        let list = engine().get(list).unwrap();
+        let list = match kind {
+            Kind::Volume => &list["Volumes"],
+            _ => &list,
+        };
+        for object in list.as_array().into_iter().flatten() {
+            let id = object[id].as_str().unwrap();
+            let labels = object["Labels"].as_object().into_iter().flatten();
+            let text = |value: &Value| value.as_str().unwrap().to_owned();
+            things.push(Thing {
+                kind,
+                target: format!("/{kind}s/{id}"),
+                labels: labels
+                    .map(|(key, value)| (key.clone(), text(value)))
+                    .collect(),
+            });
+        }
+    }
+    things
+}
+
+/// Sends the requests, the last of which ends the connection, and returns all that comes back.
+fn send(case: &Case, requests: &[u8]) -> Vec<u8> {
+    let mut client = case.proxy.connect();
+    let mut answers = Vec::new();
+    // Where it is refused early the proxy may be gone before it has all.
+    if client.write_all(requests).is_ok() {
+        let end = client.read_to_end(&mut answers);
+        // What is sent behind a request that ends the connection is not read any more.
+        let is_end = end.map_or_else(|err| err.kind() == ErrorKind::ConnectionReset, |_| true);
+        assert!(is_end, "no end of the answers to {:?}", Text(requests));
+    }
+    answers
+}
+
+/// Random requests; the same seed gives the same ones.
+struct Generator<'a> {
+    state: u64,
+    job: &'a str,
+    /// A container to commit.
+    container: &'a str,
+    names: u32,
+}
+
+impl<'a> Generator<'a> {
+    fn new(seed: u64, job: &'a str, container: &'a str) -> Generator<'a> {
+        Generator {
+            state: seed,
+            job,
+            container,
+            names: 0,
+        }
+    }
+
+    /// The next number below `n` (SplitMix64).
+    fn below(&mut self, n: usize) -> usize {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ z >> 31) % n as u64) as usize
+    }
+
+    fn chance(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+
+    fn pick<T: Copy>(&mut self, list: &[T]) -> T {
+        list[self.below(list.len())]
+    }
+
+    fn name(&mut self) -> String {
+        self.names += 1;
+        format!("{}-r{}", self.job, self.names)
+    }
+
+    /// One to three requests, and one that ends the connection.
+    fn requests(&mut self) -> Vec<u8> {
+        let mut all = Vec::new();
+        for _ in 0..=self.below(3) {
+            all.extend(self.request());
+        }
+        all.extend(b"GET /_ping HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n");
+        all
+    }
+
+    fn request(&mut self) -> Vec<u8> {
+        let (path, query, content_type, body) = match self.below(100) {
+            0..45 => (
+                "/containers/create",
+                format!("name={}", self.name()),
+                "application/json",
+                self.container().into_bytes(),
+            ),
+            45..70 => (
+                "/volumes/create",
+                String::new(),
+                "application/json",
+                self.volume().into_bytes(),
+            ),
+            70..80 => (
+                "/networks/create",
+                String::new(),
+                "application/json",
+                self.network().into_bytes(),
+            ),
+            80..88 => self.import(),
+            88..93 => self.commit(),
+            93..97 => self.build(),
+            _ => return self.disguised(),
+        };
+        let version = match self.below(4) {
+            0 => format!("/v{}", engine().api),
+            1 => format!("/v{}", engine().api.replace('.', "%2E")),
+            _ => String::new(),
+        };
+        let target = self.spelled(&format!("{version}{path}"));
+        let query = match query.is_empty() {
+            true => String::new(),
+            false => format!("?{query}"),
+        };
+        let protocol = self.pick(&["1.1", "1.1", "1.1", "1.1", "1.1", "1.1", "1.1", "1.0"]);
+        let mut head = format!("POST {target}{query} HTTP/{protocol}\r\nHost: d\r\n");
+        if !content_type.is_empty() {
+            let _ = write!(head, "Content-Type: {content_type}\r\n");
+        }
+        while self.chance(20) {
+            head += self.pick(&[
+                "Connection: content-length\r\n",
+                "Connection: keep-alive\r\n",
+                "Connection: content-type, transfer-encoding\r\n",
+                "Connection: Upgrade\r\nUpgrade: tcp\r\n",
+                "Connection: Upgrade\r\nUpgrade: h2c\r\n",
+                "Expect: 100-continue\r\n",
+                "X-Odd:  a\t\r\n",
+                "Trailer: Content-Length\r\n",
+                "X-HTTP-Method-Override: GET\r\n",
+                "X-Folded: a\r\n b\r\n",
+                "X-Bare: a\n",
+                "X: \u{1}\r\n",
+                "Host: e\r\n",
+                "Content-Length: 0\r\n",
+                "Transfer-Encoding: identity\r\n",
+            ]);
+        }
+        let mut all = head.into_bytes();
+        if self.chance(60) || protocol == "1.0" {
+            let digits = self.pick(&["", "", "", "", "000", "+"]);
+            all.extend(format!("Content-Length: {digits}{}\r\n\r\n", body.len()).bytes());
+            all.extend(body);
+        } else {
+            all.extend(b"Transfer-Encoding: chunked\r\n\r\n");
+            all.extend(self.chunked(&body));
+        }
+        all
+    }
+
+    fn chunked(&mut self, mut body: &[u8]) -> Vec<u8> {
+        let mut all = Vec::new();
+        while !body.is_empty() {
+            let n = match body.len() > 1000 {
+                true => body.len(),
+                false => 1 + self.below(body.len()),
+            };
+            let zeros = self.pick(&["", "", "00"]);
+            let extension = self.pick(&["", "", "", ";a", ";a=\"b\""]);
+            all.extend(format!("{zeros}{n:x}{extension}\r\n").bytes());
+            all.extend(&body[..n]);
+            all.extend(b"\r\n");
+            body = &body[n..];
+        }
+        let trailer = self.pick(&["", "", "", "X: y\r\n", "Content-Length: 5\r\n"]);
+        all.extend(format!("0\r\n{trailer}\r\n").bytes());
+        all
+    }
+
+    /// A create in the body of another request, for a reader that ends that one too early.
+    fn disguised(&mut self) -> Vec<u8> {
+        let hidden = "POST /volumes/create HTTP/1.1\r\nHost: d\r\nContent-Length: 0\r\n\r\n";
+        let chunk = format!("{:x}\r\n{hidden}\r\n0\r\n\r\n", hidden.len());
+        let (n, m) = (hidden.len(), chunk.len());
+        let (fields, body) = match self.below(8) {
+            0 => (format!("Content-Length: {n}\r\n"), hidden),
+            1 => ("Transfer-Encoding: chunked\r\n".to_owned(), &*chunk),
+            2 => (
+                format!("Content-Length: {m}\r\nTransfer-Encoding: chunked\r\n"),
+                &*chunk,
+            ),
+            3 => (
+                format!("Content-Length: 0\r\nContent-Length: {n}\r\n"),
+                hidden,
+            ),
+            4 => (
+                format!("Content-Length: {n}\r\nUpgrade: tcp\r\nConnection: Upgrade\r\n"),
+                hidden,
+            ),
+            5 => (
+                format!("Content-Length: {n}\r\nConnection: Content-Length\r\n"),
+                hidden,
+            ),
+            6 => (format!("Content-Length : {n}\r\n"), hidden),
+            _ => (
+                format!("Content-Length: {n}\r\nExpect: 100-continue\r\n"),
+                hidden,
+            ),
+        };
+        let target = self.pick(&[
+            "GET /_ping",
+            "POST /auth",
+            "POST /containers/none/attach",
+            "POST /exec/none/start",
+            "POST /grpc",
+            "POST /containers/create",
+            "POST /images/none/tag",
+        ]);
+        format!("{target} HTTP/1.1\r\nHost: d\r\n{fields}\r\n{body}").into_bytes()
+    }
+
+    fn spelled(&mut self, path: &str) -> String {
+        let at = 1 + path.rfind('/').unwrap() + self.below(5);
+        match self.below(12) {
+            0 => format!(
+                "{}%{:02x}{}",
+                &path[..at],
+                path.as_bytes()[at],
+                &path[at + 1..]
+            ),
+            1 => format!("{}%2F{}", &path[..1], &path[1..]),
+            2 => path.replacen("s/", "s%2f", 1),
+            3 => format!("http://d{path}"),
+            4 => format!("x:{path}"),
+            5 => format!("/{path}"),
+            6 => format!("/x/..{path}"),
+            _ => path.to_owned(),
+        }
+    }
+
+    /// An object of these members, each once or more often, in any spelling and order.
+    fn object(&mut self, mut members: Vec<(&str, String)>) -> String {
+        if self.chance(10) && !members.is_empty() {
+            let (name, value) = members[self.below(members.len())].clone();
+            members.push((
+                name,
+                if self.chance(50) {
+                    "null".to_owned()
+                } else {
+                    value
+                },
+            ));
+        }
+        for i in (1..members.len()).rev() {
+            members.swap(i, self.below(i + 1));
+        }
+        let mut text = String::new();
+        for (name, value) in members {
+            let key = self.key(name);
+            let comma = if text.is_empty() { "" } else { "," };
+            let _ = write!(text, "{comma}\"{key}\":{value}");
+        }
+        format!("{{{text}}}")
+    }
+
+    fn key(&mut self, name: &str) -> String {
+        match self.below(16) {
+            0 => name.to_lowercase(),
+            1 => name.to_uppercase(),
+            2 => name.replace('s', "\u{17f}"),
+            3 => name.replace('s', "\\u017F").replace('k', "\\u212a"),
+            4 => format!("\\u{:04x}{}", name.as_bytes()[0], &name[1..]),
+            5 if self.chance(20) => format!("{name}\\ud800"),
+            _ => name.to_owned(),
+        }
+    }
+
+    /// What a client can say for labels, more than once.
+    fn labels(&mut self) -> Vec<(&'static str, String)> {
+        let values = [
+            "null",
+            "{}",
+            r#"{"a":"1"}"#,
+            r#"{"e2e.job":"mine","e2e.note":""}"#,
+            r#"{"e2e\u002ejob":null}"#,
+            r#"{"e2e.job=x":"mine"}"#,
+            r#"{"E2E.JOB":"mine","x\u0000":"é"}"#,
+            r#"{"a":null,"b":"\u0022"}"#,
+        ];
+        if self.chance(4) {
+            let wrong = self.pick(&[r#"["a"]"#, r#"{"a":"\ud800"}"#, r#"{"\udfffa":"1"}"#]);
+            return vec![("Labels", wrong.to_owned())];
+        }
+        let n = self.pick(&[0, 1, 1, 1, 2, 2, 3]);
+        (0..n)
+            .map(|_| ("Labels", self.pick(&values).to_owned()))
+            .collect()
+    }
+
+    fn path(&mut self) -> &'static str {
+        if self.chance(10) {
+            return self.pick(&["a", "/", "", r"/f\ud800", "/g:h", "/i\\\\j"]);
+        }
+        self.pick(&[
+            "/a", "/a/", "//b", "/b", "/c/../a", "/d/.", r"\/e", r"/\u0061", "/é", "/a b",
+        ])
+    }
+
+    fn container(&mut self) -> String {
+        let mut members = self.labels();
+        members.push(("Image", format!("\"{}\"", engine().image)));
+        members.push(("Cmd", r#"["true"]"#.to_owned()));
+        if self.chance(30) {
+            let (a, b) = (self.path(), self.path());
+            members.push(("Volumes", format!(r#"{{"{a}":{{}},"{b}":{{}}}}"#)));
+        }
+        let mut host = Vec::new();
+        if self.chance(40) {
+            let name = self.name();
+            let (a, b) = (self.path(), self.path());
+            let binds = self.pick(&[
+                r#"["NAME:/n"]"#,
+                r#"["NAME:A"]"#,
+                r#"["B"]"#,
+                r#"["NAME:/n:ro","B",null]"#,
+                r#"["/tmp:A","N\u0041ME:B"]"#,
+            ]);
+            let binds = binds
+                .replace("NAME", &name)
+                .replace("N\\u0041ME", &format!("\\u0064{}", &name[1..]));
+            host.push(("Binds", binds.replace('A', a).replace('B', b)));
+        }
+        if self.chance(40) {
+            let mut mounts = Vec::new();
+            for _ in 0..=self.below(2) {
+                mounts.push(self.mount());
+            }
+            host.push(("Mounts", format!("[{}]", mounts.join(","))));
+        }
+        if self.chance(10) {
+            let path = self.path();
+            host.push(("Tmpfs", format!(r#"{{"{path}":""}}"#)));
+        }
+        // Where the daemon still reads them at the top, they count there too.
+        if self.chance(30) {
+            members.extend(host);
+        } else {
+            host.push(("NetworkMode", "\"none\"".to_owned()));
+            let host = self.object(host);
+            members.push(("HostConfig", host));
+        }
+        let text = self.object(members);
+        text + self.pick(&["", "", "", "", "", "", "", "", "", "\r\n", "}", "{}", " x"])
+    }
+
+    fn mount(&mut self) -> String {
+        let kind = self.pick(&[
+            "volume",
+            "volume",
+            "volume",
+            r"v\u006flume",
+            "Volume",
+            "tmpfs",
+        ]);
+        let mut mount = vec![("Type", format!("\"{kind}\""))];
+        let path = self.path();
+        mount.push(("Target", format!("\"{path}\"")));
+        if self.chance(50) {
+            mount.push(("Source", format!("\"{}\"", self.name())));
+        }
+        if self.chance(50) {
+            let labels = self.labels();
+            mount.push(("VolumeOptions", self.object(labels)));
+        }
+        self.object(mount)
+    }
+
+    fn volume(&mut self) -> String {
+        let mut members = self.labels();
+        if self.chance(70) {
+            members.push(("Name", format!("\"{}\"", self.name())));
+        }
+        match self.below(20) {
+            0 => "null".to_owned(),
+            1 => String::new(),
+            2 => "{}{}".to_owned(),
+            3 => "[]".to_owned(),
+            _ => self.object(members),
+        }
+    }
+
+    fn network(&mut self) -> String {
+        let mut members = self.labels();
+        members.push(("Name", format!("\"{}\"", self.name())));
+        // Takes no addresses and is quickly made.
+        members.push(("ConfigOnly", "true".to_owned()));
+        self.object(members)
+    }
+
+    fn changes(&mut self) -> String {
+        let mut text = String::new();
+        while self.chance(40) {
+            text += self.pick(&[
+                "&changes=ENV+a%3Db",
+                "&changes=CMD+x+%5C",
+                "&changes=LABEL+e2e.job%3Dmine",
+                "&changes=ONBUILD+RUN+%3C%3CEOF",
+                "&ch%61nges=LABEL+e2e.note%3Dmine%0A",
+                "&Changes=LABEL+e2e.job%3Dmine",
+                "&changes=%23+escape%3D%60",
+                "&changes=%zz",
+                "&changes=a;b",
+                "&changes=",
+            ]);
+        }
+        text
+    }
+
+    fn commit(&mut self) -> (&'static str, String, &'static str, Vec<u8>) {
+        let (container, name, changes) = (self.container, self.name(), self.changes());
+        let query = format!("container={container}&repo={name}{changes}");
+        let kind = self.pick(&["application/json", ""]);
+        ("/commit", query, kind, Vec::new())
+    }
+
+    fn import(&mut self) -> (&'static str, String, &'static str, Vec<u8>) {
+        let from = self.pick(&[
+            "fromSrc=-",
+            "fromSrc=-&fromImage=",
+            "from%53rc=-",
+            "fromSrc=-&FROMIMAGE=x",
+        ]);
+        let query = format!("{from}&repo={}{}", self.name(), self.changes());
+        let kind = self.pick(&["application/x-tar", "application/octet-stream", ""]);
+        ("/images/create", query, kind, tar("x", b"x"))
+    }
+
+    fn build(&mut self) -> (&'static str, String, &'static str, Vec<u8>) {
+        let labels = self.pick(&[
+            "",
+            "&labels=",
+            "&labels=null",
+            "&labels=%7B%22e2e.job%22%3A%22mine%22%7D",
+            "&l%61bels=%7B%7D&labels=%7B%22a%22%3A%221%22%7D",
+            "&labels=%zz&Labels=%7B%7D",
+            "&labels=%7B%7D;labels=x",
+        ]);
+        let query = format!("t={}{labels}", self.name());
+        let kind = self.pick(&[
+            "application/x-tar",
+            "",
+            "application/x-www-form-urlencoded",
+            "multipart/form-data; boundary=x",
+        ]);
+        let dockerfile = "FROM scratch\nCOPY Dockerfile /\nLABEL e2e.job=mine\n";
+        let archive = tar("Dockerfile", dockerfile.as_bytes());
+        ("/build", query, kind, archive)
+    }
+}
