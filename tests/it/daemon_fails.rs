@@ -195,7 +195,9 @@ fn an_answer_that_is_lost_after_its_head_ends_with_the_connection() {
     client.expect("{\"Id\"");
     client.expect_end();
     client.expect_hangup();
-    assert!(proxy.log().contains("the daemon's answer breaks off"));
+    wait_until("it is told", || {
+        proxy.log().contains("the daemon's answer breaks off")
+    });
     let (_client, mut conn) = sent(&proxy, &daemon, PING);
     conn.expect(PING);
 }

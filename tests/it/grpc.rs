@@ -9,7 +9,7 @@ use crate::frames::{
     SETTINGS, SWITCHED, WINDOW_UPDATE, block, fields, frame, message, next,
 };
 use crate::streams::peak_memory;
-use crate::support::Proxy;
+use crate::support::{Proxy, wait_until};
 use crate::wire::{Wire, find};
 
 const STATUS: &str = "/moby.buildkit.v1.Control/Status";
@@ -171,6 +171,9 @@ fn a_build_is_one_line_in_the_log_once_it_has_ended() {
     }
     drop((client, conn));
     proxy.wait_idle();
+    wait_until("the connection's end is told", || {
+        proxy.log().contains("#2 closed")
+    });
     let log = proxy.log();
     let lines = log
         .lines()

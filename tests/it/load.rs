@@ -83,12 +83,9 @@ fn clients_beyond_the_limit_are_told_so_until_others_leave() {
     // More at once than are told politely, and none of them says anything.
     let silent: Vec<Wire> = (0..200).map(|_| proxy.client()).collect();
     served.iter_mut().for_each(expect_served);
-    assert_eq!(
-        proxy.log().matches("clients are not served").count(),
-        1,
-        "{}",
-        proxy.log()
-    );
+    let count = || proxy.log().matches("clients are not served").count();
+    wait_until("it is told", || count() > 0);
+    assert_eq!(count(), 1, "{}", proxy.log());
     drop(served.pop());
     drop(silent);
     expect_threads(&proxy, 2 + served.len());
@@ -115,13 +112,8 @@ fn a_limit_of_descriptors_lowers_that_of_clients_with_a_warning() {
         .arg(daemon.path())
         .args(LABELS);
     let proxy = Proxy::start_at(&dir.join("proxy.sock"), command);
-    assert!(
-        proxy
-            .log()
-            .contains("serving 10 clients at a time rather than 10000: there are 100 descriptors"),
-        "{}",
-        proxy.log()
-    );
+    let warning = "serving 10 clients at a time rather than 10000: there are 100 descriptors";
+    wait_until(warning, || proxy.log().contains(warning));
     proxy.wait_idle();
     expect_threads(&proxy, 2);
     let mut served: Vec<Wire> = (0..10).map(|_| proxy.client()).collect();

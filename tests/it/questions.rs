@@ -2,7 +2,7 @@
 //! when it is told to be strict.
 
 use crate::daemon::{Ends, FakeDaemon, LABELS, OK, PING, expect_error, pair};
-use crate::support::Proxy;
+use crate::support::{Proxy, wait_until};
 use crate::wire::Wire;
 
 const CREATE: &str = "POST /v1.41/containers/create HTTP/1.1\r\nHost: docker\r\n\
@@ -241,7 +241,7 @@ fn what_cannot_be_labelled_passes_with_a_warning() {
         client.expect(OK);
         let path = target.split('?').next().unwrap();
         let warning = format!("passed on without labels: POST {path:?}");
-        assert!(proxy.log().contains(&warning), "{target}: {}", proxy.log());
+        wait_until(&warning, || proxy.log().contains(&warning));
     }
 }
 
