@@ -113,8 +113,9 @@ pub(crate) fn decode<'t, T: Deserialize<'t>>(text: &'t str) -> Option<T> {
 
 /// Whether a daemon takes the key (its JSON text, quotes and all) for the struct field `name`.
 /// Go's `encoding/json` wants the same but for case, where U+017F folds to `s` and U+212A to `k`
-/// (`foldName`). Podman's json-iterator knows the fields of small structs by a hash alone, for
-/// which anybody can find another name.
+/// (`foldName`). Podman from 5 on reads some bodies with json-iterator, which makes U+0130 an `i`
+/// too (`strings.ToLower`) and knows the fields of small structs by a hash alone, for which
+/// anybody can find another name.
 fn names_field(key: &str, name: &str) -> bool {
     // Hundreds of thousands of keys may be looked at for dozens of names.
     let is_it = match key.contains('\\') {
@@ -159,6 +160,8 @@ fn fold(c: char) -> char {
     match c {
         '\u{17f}' => 's',
         '\u{212a}' => 'k',
+        // To Podman alone.
+        '\u{130}' => 'i',
         _ => c.to_ascii_lowercase(),
     }
 }
@@ -232,6 +235,7 @@ mod tests {
             "\"networ\u{212a}ingconfig\"",
             "NetworkingConfig"
         ));
+        assert!(names_field("\"B\u{130}nds\"", "Binds"));
         for key in ["Label", "Labels ", "La-bels", "Lab\u{e9}ls", ""] {
             assert!(!names_field(&format!("\"{key}\""), "Labels"), "{key}");
         }

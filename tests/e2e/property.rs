@@ -366,7 +366,8 @@ impl<'a> Generator<'a> {
             2 => name.replace('s', "\u{17f}"),
             3 => name.replace('s', "\\u017F").replace('k', "\\u212a"),
             4 => format!("\\u{:04x}{}", name.as_bytes()[0], &name[1..]),
-            5 if self.chance(20) => format!("{name}\\ud800"),
+            5 => name.replace('i', "\u{130}"),
+            6 if self.chance(20) => format!("{name}\\ud800"),
             _ => name.to_owned(),
         }
     }
