@@ -22,6 +22,9 @@ use crate::{Test, test};
 /// How long it goes on where nobody says.
 const SECONDS: u64 = 15;
 
+/// How long it goes on at most until some of all kinds have been created.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 pub fn tests() -> Vec<Test> {
     vec![test(
         "coverage/whatever random requests create is labelled",
@@ -49,7 +52,9 @@ fn whatever_is_created_is_labelled() {
     let start = Instant::now();
     let mut created: BTreeMap<String, u32> = BTreeMap::new();
     let mut count = 0;
-    while start.elapsed() < time {
+    // Longer where the engine is so slow that not all kinds have had their turn.
+    let is_varied = |created: &BTreeMap<_, _>| created.len() == Kind::ALL.len();
+    while start.elapsed() < time || !is_varied(&created) && start.elapsed() < PATIENCE {
         let seed = seed + count;
         count += 1;
         let requests = Generator::new(seed, &case.job, &container).requests();
@@ -75,9 +80,7 @@ fn whatever_is_created_is_labelled() {
         }
     }
     eprintln!("seed {seed}: {count} connections created {created:?}");
-    if time >= Duration::from_secs(SECONDS) {
-        assert_eq!(created.len(), Kind::ALL.len(), "some of all kinds");
-    }
+    assert!(is_varied(&created), "some of all kinds");
 }
 
 /// Something that the engine has.
