@@ -14,7 +14,23 @@ const NOT_UNICODE: &str = "a name that is not valid Unicode";
 /// A JSON object: its members in document order, keys and values as their JSON text.
 #[derive(Debug, Default)]
 pub(crate) struct Object<'a> {
-    members: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    members: Vec<Member<'a>>,
+}
+
+#[derive(Debug)]
+struct Member<'a> {
+    key: Cow<'a, str>,
+    value: Cow<'a, str>,
+    /// What json-iterator knows the key by; see [`key_hash`]. Of hundreds of thousands of keys
+    /// each may be looked at for dozens of names.
+    hash: u64,
+}
+
+impl<'a> Member<'a> {
+    fn new(key: Cow<'a, str>, value: Cow<'a, str>) -> Member<'a> {
+        let hash = key_hash(&key);
+        Member { key, value, hash }
+    }
 }
 
 impl<'a> Object<'a> {
@@ -37,37 +53,41 @@ impl<'a> Object<'a> {
     }
 
     /// The values of all members that Go would decode into the struct field `name`, in document
-    /// order; see [`names_field`].
+    /// order; see [`Field::is_named_by`].
     pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = &str> {
+        let field = Field::new(name);
         self.members
             .iter()
-            .filter(move |(key, _)| names_field(key, name))
-            .map(|(_, value)| &**value)
+            .filter(move |member| field.is_named_by(member))
+            .map(|member| &*member.value)
     }
 
     /// Removes all members that [`values`](Self::values) gives for `name`.
     pub(crate) fn remove(&mut self, name: &str) {
-        self.members.retain(|(key, _)| !names_field(key, name));
+        let field = Field::new(name);
+        self.members.retain(|member| !field.is_named_by(member));
     }
 
     /// Makes `name` the last member, with this JSON text as its value, in place of all that
     /// [`values`](Self::values) gives for it.
     pub(crate) fn set(&mut self, name: &str, value: String) {
         self.remove(name);
-        self.members
-            .push((Cow::Owned(string(name)), Cow::Owned(value)));
+        let key = Cow::Owned(string(name));
+        self.members.push(Member::new(key, Cow::Owned(value)));
     }
 
     /// The members: the JSON text of the key, and of the value.
     pub(crate) fn members(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.members.iter().map(|(key, value)| (&**key, &**value))
+        self.members
+            .iter()
+            .map(|member| (&*member.key, &*member.value))
     }
 }
 
 impl fmt::Display for Object<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("{")?;
-        for (i, (key, value)) in self.members.iter().enumerate() {
+        for (i, (key, value)) in self.members().enumerate() {
             let comma = if i == 0 { "" } else { "," };
             write!(f, "{comma}{key}:{value}")?;
         }
@@ -92,7 +112,8 @@ impl<'a> Deserialize<'a> for Object<'a> {
                     if decode::<Cow<'_, str>>(key.get()).is_none() {
                         return Err(serde::de::Error::custom(NOT_UNICODE));
                     }
-                    members.push((Cow::Borrowed(key.get()), Cow::Borrowed(value.get())));
+                    let (key, value) = (Cow::Borrowed(key.get()), Cow::Borrowed(value.get()));
+                    members.push(Member::new(key, value));
                 }
                 Ok(Object { members })
             }
@@ -111,36 +132,53 @@ pub(crate) fn decode<'t, T: Deserialize<'t>>(text: &'t str) -> Option<T> {
     serde_json::from_str(text).ok()
 }
 
-/// Whether a daemon takes the key (its JSON text, quotes and all) for the struct field `name`.
-/// Go's `encoding/json` wants the same but for case, where U+017F folds to `s` and U+212A to `k`
-/// (`foldName`). Podman from 5 on reads some bodies with json-iterator, which makes U+0130 an `i`
-/// too (`strings.ToLower`) and knows the fields of small structs by a hash alone, for which
-/// anybody can find another name.
-fn names_field(key: &str, name: &str) -> bool {
-    // Hundreds of thousands of keys may be looked at for dozens of names.
-    let is_it = match key.contains('\\') {
-        false => same_but_for_case(key.trim_matches('"'), name),
-        true => decode::<Cow<'_, str>>(key).is_some_and(|key| same_but_for_case(&key, name)),
-    };
-    is_it || collides(key, name)
+/// A field of a struct that a daemon decodes an object into.
+struct Field<'n> {
+    name: &'n str,
+    /// What json-iterator knows the field by: the hashes of its name and of that in lower case
+    /// (`createStructDecoder`).
+    hashes: [u64; 2],
 }
 
-/// Whether json-iterator has the same hash for the key as for `name`, as it is or in lower case
-/// (`readFieldHash`, `createStructDecoder`). It takes in bytes up to the first escape, and whole
-/// characters from there on.
-fn collides(key: &str, name: &str) -> bool {
+impl Field<'_> {
+    fn new(name: &str) -> Field<'_> {
+        let hash = |name: &str| json_iterator_hash(name.bytes().map(u32::from));
+        let hashes = [hash(name), hash(&name.to_ascii_lowercase())];
+        Field { name, hashes }
+    }
+
+    /// Whether a daemon takes the member for this field. Go's `encoding/json` wants the same name
+    /// but for case, where U+017F folds to `s` and U+212A to `k` (`foldName`). Podman from 5 on reads
+    /// some bodies with json-iterator, which makes U+0130 an `i` too (`strings.ToLower`) and knows
+    /// the fields of small structs by a hash alone, for which anybody can find another name.
+    fn is_named_by(&self, member: &Member<'_>) -> bool {
+        let key = &*member.key;
+        let is_it = match key.contains('\\') {
+            false => same_but_for_case(key.trim_matches('"'), self.name),
+            true => {
+                decode::<Cow<'_, str>>(key).is_some_and(|key| same_but_for_case(&key, self.name))
+            }
+        };
+        is_it || self.hashes.contains(&member.hash)
+    }
+}
+
+/// What json-iterator knows a key by (its JSON text, quotes and all): the hash of its letters in
+/// lower case (`readFieldHash`), which takes in bytes up to the first escape, and whole characters
+/// from there on.
+fn key_hash(key: &str) -> u64 {
     let key = key.trim_matches('"');
     let (plain, escaped) = key.split_at(key.find('\\').unwrap_or(key.len()));
-    let escaped: String = decode(&format!("\"{escaped}\"")).unwrap_or_default();
+    let escaped: String = match escaped {
+        "" => String::new(),
+        _ => decode(&format!("\"{escaped}\"")).unwrap_or_default(),
+    };
     let plain = plain.bytes().map(u32::from);
     let units = plain.chain(escaped.chars().map(u32::from));
-    let lower = units.map(|unit| match unit {
+    json_iterator_hash(units.map(|unit| match unit {
         0x41..=0x5a => unit + 0x20,
         _ => unit,
-    });
-    let hash = json_iterator_hash(lower);
-    let of = |name: &str| json_iterator_hash(name.bytes().map(u32::from));
-    hash == of(name) || hash == of(&name.to_ascii_lowercase())
+    }))
 }
 
 /// FNV-1a with the constants for 32 bits in 64.
@@ -186,7 +224,7 @@ pub(crate) fn string_map<'v>(
             places.clear();
             continue;
         };
-        for (key, value) in &object.members {
+        for (key, value) in object.members() {
             let key: String =
                 serde_json::from_str(key).map_err(|_| "has a key that is not valid Unicode")?;
             let value: Option<String> =
@@ -207,6 +245,10 @@ pub(crate) fn string_map<'v>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn names_field(key: &str, name: &str) -> bool {
+        Field::new(name).is_named_by(&Member::new(key.into(), "0".into()))
+    }
 
     #[test]
     fn what_is_not_edited_keeps_its_text() {
