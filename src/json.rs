@@ -24,12 +24,18 @@ struct Member<'a> {
     /// What json-iterator knows the key by; see [`key_hash`]. Of hundreds of thousands of keys
     /// each may be looked at for dozens of names.
     hash: u64,
+    /// Whether the key is plain ASCII: then Go finds a field by it only if json-iterator does.
+    is_plain: bool,
 }
 
 impl<'a> Member<'a> {
     fn new(key: Cow<'a, str>, value: Cow<'a, str>) -> Member<'a> {
-        let hash = key_hash(&key);
-        Member { key, value, hash }
+        Member {
+            hash: key_hash(&key),
+            is_plain: key.is_ascii() && !key.contains('\\'),
+            key,
+            value,
+        }
     }
 }
 
@@ -132,7 +138,7 @@ pub(crate) fn decode<'t, T: Deserialize<'t>>(text: &'t str) -> Option<T> {
     serde_json::from_str(text).ok()
 }
 
-/// A field of a struct that a daemon decodes an object into.
+/// A field of a struct that a daemon decodes an object into; its name is ASCII.
 struct Field<'n> {
     name: &'n str,
     /// What json-iterator knows the field by: the hashes of its name and of that in lower case
@@ -152,14 +158,11 @@ impl Field<'_> {
     /// some bodies with json-iterator, which makes U+0130 an `i` too (`strings.ToLower`) and knows
     /// the fields of small structs by a hash alone, for which anybody can find another name.
     fn is_named_by(&self, member: &Member<'_>) -> bool {
-        let key = &*member.key;
-        let is_it = match key.contains('\\') {
-            false => same_but_for_case(key.trim_matches('"'), self.name),
-            true => {
-                decode::<Cow<'_, str>>(key).is_some_and(|key| same_but_for_case(&key, self.name))
-            }
+        let is_spelled = || {
+            decode::<Cow<'_, str>>(&member.key)
+                .is_some_and(|key| same_but_for_case(&key, self.name))
         };
-        is_it || self.hashes.contains(&member.hash)
+        self.hashes.contains(&member.hash) || !member.is_plain && is_spelled()
     }
 }
 
