@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::ask::{self, ANSWER_LIMIT, Question};
-use crate::create;
 use crate::wire::{self, Input};
 
 /// Asks the daemon for its cgroup driver and logs a warning if the name does not fit it.
@@ -31,8 +30,7 @@ fn driver(daemon: &Path) -> Result<String, String> {
     };
     let (answer, _) = ask::ask(question, &mut input, None, ANSWER_LIMIT)
         .map_err(|failure| failure.refusal.message)?;
-    let info = answer.object().map_err(|err| err.message)?;
-    create::string(&info, "CgroupDriver").map_err(|err| err.message)
+    answer.string("CgroupDriver").map_err(|err| err.message)
 }
 
 /// What is wrong with a name for this driver (moby's `verifyPlatformContainerSettings`).

@@ -2,7 +2,7 @@
 //! to the new image, the labels as the last of them. The daemon joins all values and parses them
 //! as one file, so the client's own must not reach into ours.
 
-use crate::create::{Ask, Policy, Stop, string};
+use crate::create::{Ask, Policy, Stop};
 use crate::error::Refusal;
 use crate::labels::{Label, Labels};
 use crate::query::Query;
@@ -96,7 +96,7 @@ fn quoting(
     if purpose == Purpose::Import {
         return Ok(Quoting::Literal);
     }
-    let podman = string(&answer.object()?, "Version")?;
+    let podman = answer.string("Version")?;
     let major = podman.split('.').next().and_then(|n| n.parse::<u32>().ok());
     match major {
         Some(..PODMAN_PARSES_COMMIT) => Ok(Quoting::Literal),

@@ -80,7 +80,7 @@ fn legacy_members(
     if answer.is_podman {
         return Ok(Vec::new());
     }
-    let version: String = object::sole_as(&answer.object()?, "ApiVersion", "a string")?;
+    let version: String = answer.string("ApiVersion")?;
     let numbers = version
         .split_once('.')
         .and_then(|(major, minor)| Some((major.parse::<u32>().ok()?, minor.parse::<u32>().ok()?)));

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use crate::create::changes::{self, Purpose};
 use crate::create::object::{self, Empty, sole_as};
 use crate::create::podman::{Store, free};
-use crate::create::volumes::{Image, asked, clean_path};
+use crate::create::volumes::{Image, asked, clean_path, targets};
 use crate::create::{Ask, Draft, Policy, Stop, redirect};
 use crate::error::Refusal;
 use crate::json::{self, Object, string_map};
@@ -135,14 +135,15 @@ impl Pod {
         let name = encode(name.as_bytes(), is_unreserved);
         let target = format!("{}/libpod/pods/{name}/json", draft.version);
         let answer = asked(ask.ask("GET", &target, None)?)?;
-        let pod = answer.object()?;
-        let mounts: Vec<Object<'_>> = sole_as(&pod, "mounts", "a list of objects")?;
-        let parent: String = sole_as(&pod, "CgroupParent", "a string")?;
-        let has_cgroup: bool = sole_as(&pod, "CreateCgroup", "a boolean")?;
-        Ok(Pod {
-            mounts: targets(&mounts, "Destination")?,
-            cgroup_parent: has_cgroup.then(|| parent.trim_matches('/').to_owned()),
-        })
+        Ok(answer.read(|pod| {
+            let mounts: Vec<Object<'_>> = sole_as(pod, "mounts", "a list of objects")?;
+            let parent: String = sole_as(pod, "CgroupParent", "a string")?;
+            let has_cgroup: bool = sole_as(pod, "CreateCgroup", "a boolean")?;
+            Ok(Pod {
+                mounts: targets(&mounts, "Destination")?,
+                cgroup_parent: has_cgroup.then(|| parent.trim_matches('/').to_owned()),
+            })
+        })?)
     }
 }
 
@@ -241,13 +242,6 @@ impl Volume {
             driver_options: driver_options.collect(),
         }))
     }
-}
-
-/// The clean paths in this member of all these.
-fn targets(mounts: &[Object<'_>], field: &'static str) -> Result<Vec<String>, Refusal> {
-    let target = |mount| sole_as::<String>(mount, field, "a string");
-    let targets: Result<Vec<String>, Refusal> = mounts.iter().map(target).collect();
-    Ok(targets?.iter().map(|path| clean_path(path)).collect())
 }
 
 #[cfg(test)]

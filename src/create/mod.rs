@@ -191,13 +191,16 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// The body as a JSON object.
+    /// What `read` makes of the body, which must be a JSON object.
     ///
     /// # Errors
-    /// 502 when it is none.
-    pub(crate) fn object(&self) -> Result<Object<'_>, Refusal> {
+    /// 502 when it is none, or `read` cannot make anything of it.
+    pub(crate) fn read<T>(
+        &self,
+        read: impl FnOnce(&Object<'_>) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
         match Object::parse(&self.body) {
-            Ok(Some(object)) => Ok(object),
+            Ok(Some(object)) => read(&object).map_err(|err| Answer::odd(&err.message)),
             Ok(None) => Err(Refusal::bad_gateway(
                 "the daemon's answer to a question is empty",
             )),
@@ -206,14 +209,21 @@ impl Answer {
             ))),
         }
     }
-}
 
-/// A string member of an answer; a missing one is empty.
-///
-/// # Errors
-/// 400 when it is there more than once or is no string.
-pub(crate) fn string(object: &Object<'_>, field: &str) -> Result<String, Refusal> {
-    object::sole_as(object, field, "a string")
+    /// The string in a member of the body; a missing one is empty.
+    ///
+    /// # Errors
+    /// 502 when it is there more than once or is no string.
+    pub(crate) fn string(&self, field: &str) -> Result<String, Refusal> {
+        self.read(|object| object::sole_as(object, field, "a string"))
+    }
+
+    /// The refusal where an answer cannot be understood, which is no fault of the client.
+    fn odd(what: &str) -> Refusal {
+        Refusal::bad_gateway(format!(
+            "the daemon's answer to a question cannot be understood: {what}"
+        ))
+    }
 }
 
 /// Why a create is not sent.

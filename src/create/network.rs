@@ -3,7 +3,7 @@
 //! `getConfigNetwork` in moby's libnetwork).
 
 use crate::create::object::{self, Empty, sole_as};
-use crate::create::{Ask, Draft, Policy, Stop};
+use crate::create::{Answer, Ask, Draft, Policy, Stop};
 use crate::error::Refusal;
 use crate::json::{self, Object, string_map};
 use crate::target::{encode, is_unreserved};
@@ -59,14 +59,16 @@ fn check(name: &str, draft: &Draft, policy: &Policy, ask: &mut dyn Ask) -> Resul
         .map_err(|_| Refusal::bad_gateway("the daemon's answer to a question is no list"))?;
     let mut exists = false;
     for network in &networks {
-        let its_name: String = sole_as(network, "Name", "a string")?;
+        let odd = |refusal: Refusal| Answer::odd(&refusal.message);
+        let its_name: String = sole_as(network, "Name", "a string").map_err(odd)?;
+        let is_config: bool = sole_as(network, "ConfigOnly", "a boolean").map_err(odd)?;
         // The daemon gives all names that the filter is a part of.
-        if its_name != name || !sole_as::<bool>(network, "ConfigOnly", "a boolean")? {
+        if its_name != name || !is_config {
             continue;
         }
         exists = true;
         let labels = string_map(network.values("Labels"))
-            .map_err(|what| Refusal::bad_gateway(format!("Labels of network {name:?} {what}")))?;
+            .map_err(|what| Answer::odd(&format!("Labels {what}")))?;
         let is_missing =
             |key: &str, value: &str| !labels.iter().any(|(k, v)| k == key && v == value);
         if let Some(label) = policy

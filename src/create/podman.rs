@@ -265,7 +265,7 @@ impl<'a> Store<'a> {
         // The Docker API of Podman takes a name that is there already, its own API does not.
         let target = format!("{}/volumes/create", self.draft.version);
         let answer = volumes::asked(self.ask.ask("POST", &target, Some(&volume.to_string()))?)?;
-        let name: String = sole_as(&answer.object()?, "Name", "a string")?;
+        let name: String = answer.string("Name")?;
         if name.is_empty() {
             return Err(Refusal::bad_gateway("the daemon made a volume without a name").into());
         }

@@ -39,10 +39,11 @@ pub(super) fn label_update(
         if answer.status != 200 {
             return Err(Stop::Answer(answer));
         }
-        let swarm = answer.object()?;
-        let known: Object<'_> = sole_as(&swarm, "Spec", "an object")?;
-        let known = string_map(known.values("Labels"))
-            .map_err(|what| Refusal::bad_gateway(format!("Labels of the swarm {what}")))?;
+        let known = answer.read(|swarm| {
+            let known: Object<'_> = sole_as(swarm, "Spec", "an object")?;
+            string_map(known.values("Labels"))
+                .map_err(|what| Refusal::bad_request(format!("Labels {what}")))
+        })?;
         spec.set("Labels", policy.labels.over(&known));
     } else {
         object::lay_labels(&mut spec, "Labels", &policy.labels)?;

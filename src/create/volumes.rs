@@ -240,10 +240,11 @@ impl Image {
         });
         let target = format!("{}{images}/{name}/json", draft.version);
         let answer = asked(ask.ask("GET", &target, None)?)?;
-        let image = answer.object()?;
-        let config: Object<'_> = sole_as(&image, "Config", "an object")?;
-        let volumes: Object<'_> = sole_as(&config, "Volumes", "an object")?;
-        let paths = keys(&volumes, "Volumes")?;
+        let paths = answer.read(|image| {
+            let config: Object<'_> = sole_as(image, "Config", "an object")?;
+            let volumes: Object<'_> = sole_as(&config, "Volumes", "an object")?;
+            keys(&volumes, "Volumes")
+        })?;
         Ok(Image {
             volumes: paths.iter().map(|path| clean_path(path)).collect(),
             is_podman: answer.is_podman,
@@ -262,12 +263,19 @@ pub(super) fn mounts_of(from: &str, draft: &Draft, ask: &mut dyn Ask) -> Result<
         &format!("{}/containers/{name}/json", draft.version),
         None,
     )?)?;
-    let container = answer.object()?;
-    let mounts: Vec<Object<'_>> = sole_as(&container, "Mounts", "a list of objects")?;
-    let targets = mounts
-        .iter()
-        .map(|mount| sole_as::<String>(mount, "Destination", "a string"));
-    let targets: Result<Vec<String>, Refusal> = targets.collect();
+    Ok(answer.read(|container| {
+        let mounts: Vec<Object<'_>> = sole_as(container, "Mounts", "a list of objects")?;
+        targets(&mounts, "Destination")
+    })?)
+}
+
+/// The clean paths in this member of all these mounts.
+///
+/// # Errors
+/// 400 when one is no string.
+pub(super) fn targets(mounts: &[Object<'_>], field: &str) -> Result<Vec<String>, Refusal> {
+    let target = |mount| sole_as::<String>(mount, field, "a string");
+    let targets: Result<Vec<String>, Refusal> = mounts.iter().map(target).collect();
     Ok(targets?.iter().map(|path| clean_path(path)).collect())
 }
 

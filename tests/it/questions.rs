@@ -106,21 +106,97 @@ fn a_question_without_an_answer_refuses_the_create() {
 #[test]
 fn an_answer_of_other_types_refuses_the_create() {
     let (proxy, daemon) = pair();
-    for body in [
-        r#"{"Config":[]}"#,
-        r#"{"Config":{"Volumes":[]}}"#,
-        r#"{"Config":{"Volumes":"/data"}}"#,
-        r#"{"Config":{"Volumes":{}},"config":{"Volumes":{"/data":{}}}}"#,
-    ] {
+    let ask = |path: &str, body: &str, odd: &str| {
         let mut client = proxy.client();
-        client.send(CREATE);
+        client.send(format!(
+            "POST /v1.41{path} HTTP/1.1\r\nHost: docker\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ));
         let mut conn = daemon.accept();
-        conn.expect(QUESTION);
-        conn.send(answer("", body));
-        let response = client.response();
-        assert!(matches!(response.status(), 400 | 502), "{response:?}");
+        conn.request();
+        let podman = match path.starts_with("/libpod/") {
+            true => "Libpod-API-Version: 4.9.3\r\n",
+            false => "",
+        };
+        conn.send(answer(podman, odd));
+        let message = expect_error(&client.response(), 502);
         drop((client, conn));
         daemon.expect_untouched();
+        let what = message.strip_prefix("the daemon's answer to a question cannot be understood: ");
+        what.unwrap_or_else(|| panic!("{message}")).to_owned()
+    };
+    let twice =
+        |field: &str| format!("the member {field} is given twice, in whatever case; give it once");
+    for (odd, message) in [
+        (r#"{"Config":[]}"#, "Config must be an object".to_owned()),
+        (
+            r#"{"Config":{"Volumes":[]}}"#,
+            "Volumes must be an object".to_owned(),
+        ),
+        (
+            r#"{"Config":{"Volumes":"/data"}}"#,
+            "Volumes must be an object".to_owned(),
+        ),
+        (
+            r#"{"Config":{"Volumes":{}},"config":{"Volumes":{"/data":{}}}}"#,
+            twice("Config"),
+        ),
+    ] {
+        let image = ask("/containers/create", r#"{"Image":"i"}"#, odd);
+        assert_eq!(image, message, "{odd}");
+    }
+    let named = r#"{"HostConfig":{"VolumesFrom":["x"]},"Volumes":{"/data":{}}}"#;
+    for (path, body, odd, message) in [
+        (
+            "/containers/create",
+            named,
+            r#"{"Mounts":[{"Destination":1}]}"#,
+            "Destination must be a string".to_owned(),
+        ),
+        (
+            "/containers/create",
+            r#"{"Binds":["a:/b"]}"#,
+            r#"{"ApiVersion":1.41}"#,
+            "ApiVersion must be a string".to_owned(),
+        ),
+        (
+            "/libpod/containers/create",
+            r#"{"pod":"p"}"#,
+            r#"{"CreateCgroup":1}"#,
+            "CreateCgroup must be a boolean".to_owned(),
+        ),
+        (
+            "/libpod/containers/create",
+            r#"{"volumes":[{"Dest":"/b"}]}"#,
+            r#"{"Name":1}"#,
+            "Name must be a string".to_owned(),
+        ),
+        (
+            "/networks/create",
+            r#"{"ConfigFrom":{"Network":"c"}}"#,
+            r#"[{"Name":"c","ConfigOnly":1}]"#,
+            "ConfigOnly must be a boolean".to_owned(),
+        ),
+        (
+            "/networks/create",
+            r#"{"ConfigFrom":{"Network":"c"}}"#,
+            r#"[{"Name":"c","ConfigOnly":true,"Labels":[]}]"#,
+            "Labels must be an object of strings".to_owned(),
+        ),
+        (
+            "/swarm/update?version=1",
+            "{}",
+            r#"{"Spec":{"Labels":[]}}"#,
+            "Labels must be an object of strings".to_owned(),
+        ),
+        (
+            "/swarm/update?version=1",
+            "{}",
+            r#"{"Spec":{},"spec":{}}"#,
+            twice("Spec"),
+        ),
+    ] {
+        assert_eq!(ask(path, body, odd), message, "{path} {odd}");
     }
 }
 
