@@ -14,6 +14,7 @@
 #   make differential
 #                  random requests through the proxy to Go's HTTP server and straight to it, for
 #                  DIFFERENTIAL_SECONDS (Go, or Python to get it from PyPI)
+#   make bench     what the proxy costs in time and memory, in BENCH_ROUNDS (5)
 #   make install   the program, its manual page and its systemd unit (DESTDIR, PREFIX)
 #   make clean     removes what was built
 #   make help      this text
@@ -35,7 +36,7 @@ export CARGO_TARGET_DIR
 name := docker-label-proxy
 binary := $(CARGO_TARGET_DIR)/release/$(name)
 
-.PHONY: build test test-engines check deny static demo fuzz install clean help soak differential
+.PHONY: build test test-engines check deny static demo fuzz install clean help soak differential bench
 
 build:
 	$(CARGO) build $(CARGOFLAGS) --release
@@ -96,6 +97,11 @@ soak:
 DIFFERENTIAL_SECONDS ?= 600
 differential: build
 	tests/differential/run.sh $(binary) $(DIFFERENTIAL_SECONDS)
+
+# With DOCKER_LABEL_PROXY_TEST_ENGINE=unix:///path.sock: with that engine too.
+BENCH_ROUNDS ?= 5
+bench:
+	BENCH_ROUNDS=$(BENCH_ROUNDS) $(CARGO) bench $(CARGOFLAGS) --bench bench
 
 # Not "build": root, who installs, often has no cargo.
 $(binary):

@@ -1,0 +1,96 @@
+//! The same with a real daemon, where there is one to be had.
+
+use std::env;
+use std::path::Path;
+
+use crate::conn::Conn;
+use crate::start;
+use crate::times::{PING, Times, connect, create_request, expect, timed};
+
+/// How often each is done in a round; a create takes tens of milliseconds.
+const N_PINGS: usize = 200;
+const N_CREATES: usize = 10;
+
+/// An image without files, and the containers made from it; removed when dropped.
+struct Image {
+    conn: Conn,
+    name: String,
+    containers: Vec<String>,
+}
+
+impl Image {
+    fn import(mut conn: Conn) -> Image {
+        let name = format!("docker-label-proxy-bench:{}", std::process::id());
+        let (repo, tag) = name.split_once(':').unwrap();
+        // The end of an archive is two blocks of zeros.
+        let archive = "\0".repeat(1024);
+        conn.send(
+            format!(
+                "POST /images/create?fromSrc=-&repo={repo}&tag={tag} HTTP/1.1\r\nHost: docker\r\n\
+                 Content-Type: application/x-tar\r\nContent-Length: 1024\r\n\r\n{archive}"
+            )
+            .as_bytes(),
+        );
+        let head = conn.head().unwrap();
+        assert!(head.line.starts_with("HTTP/1.1 200 "), "{}", head.line);
+        conn.skip(head.body);
+        Image {
+            conn,
+            name,
+            containers: Vec::new(),
+        }
+    }
+
+    fn remove(&mut self, what: &str) {
+        let request = format!("DELETE /{what} HTTP/1.1\r\nHost: docker\r\n\r\n");
+        self.conn.send(request.as_bytes());
+        let head = self.conn.head();
+        self.conn.skip(head.unwrap().body);
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        for id in std::mem::take(&mut self.containers) {
+            self.remove(&format!("containers/{id}?force=1"));
+        }
+        let name = self.name.clone();
+        self.remove(&format!("images/{name}"));
+    }
+}
+
+/// Measures the daemon of DOCKER_LABEL_PROXY_TEST_ENGINE, if it is set.
+pub fn measure(times: &mut Times, rounds: usize) {
+    let Some(engine) = env::var("DOCKER_LABEL_PROXY_TEST_ENGINE").ok() else {
+        return;
+    };
+    let path = Path::new(engine.strip_prefix("unix://").unwrap_or(&engine));
+    let (proxy, _dir) = start(path);
+    let mut image = Image::import(connect(path, &proxy).0);
+    let create = create_request(&format!(r#"{{"Image":"{}","Cmd":["x"]}}"#, image.name));
+    let mut conns = connect(path, &proxy);
+    for _ in 0..rounds {
+        let mut ping = |conn: &mut Conn| timed(|| expect(conn, PING, "200"));
+        times.add(
+            "a real daemon's `GET /_ping`",
+            N_PINGS,
+            &mut conns,
+            &mut ping,
+        );
+        let mut create = |conn: &mut Conn| {
+            let mut answer = Vec::new();
+            let time = timed(|| answer = expect(conn, &create, "201"));
+            let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap();
+            image
+                .containers
+                .push(answer["Id"].as_str().unwrap().to_owned());
+            time
+        };
+        times.add(
+            "a real daemon's create of a container",
+            N_CREATES,
+            &mut conns,
+            &mut create,
+        );
+    }
+}

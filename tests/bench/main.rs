@@ -1,0 +1,67 @@
+//! What the proxy costs, as a release build: the time of exchanges through it and straight to the
+//! same daemon in turn, so that whatever else the machine does falls on both, and the memory of
+//! clients by the thousand. The daemon is one of its own, which does next to nothing, and a real
+//! one too where DOCKER_LABEL_PROXY_TEST_ENGINE names it.
+//!
+//! What is printed are the tables of "Figures" in docs/design.md. BENCH_ROUNDS (5) makes it longer.
+
+#![allow(unreachable_pub, reason = "nothing of a program is reachable")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a failure ends it, and what it prints is its purpose"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod conn;
+mod daemon;
+mod engine;
+mod memory;
+mod times;
+
+use std::env;
+use std::fs;
+use std::path::Path;
+
+use support::{Proxy, TempDir, proxy_command};
+use times::Times;
+
+/// The labels that the proxy lays over everything.
+const LABELS: &[&str] = &[
+    "--label",
+    "ci.job=12345",
+    "--label",
+    "ci.project=group/name",
+];
+
+/// A proxy in front of the daemon at this path, with the log that is the default.
+fn start(daemon: &Path) -> (Proxy, TempDir) {
+    let dir = TempDir::new();
+    let mut command = proxy_command();
+    command.args(LABELS).arg("--daemon").arg(daemon);
+    (Proxy::start_at(&dir.join("proxy.sock"), command), dir)
+}
+
+fn main() {
+    let rounds = env::var("BENCH_ROUNDS").ok().filter(|n| !n.is_empty());
+    let rounds: usize = rounds.map_or(5, |n| n.parse().expect("BENCH_ROUNDS is a number"));
+    let load = fs::read_to_string("/proc/loadavg").unwrap();
+    let load = load.split(' ').next().unwrap_or_default();
+    let cores = std::thread::available_parallelism().unwrap();
+    println!("{rounds} rounds, {cores} cores, load {load} at the start\n");
+
+    let daemon = daemon::Daemon::start();
+    let (proxy, _dir) = start(daemon.path());
+    let mut times = Times::default();
+    times.measure(daemon.path(), &proxy, rounds);
+    engine::measure(&mut times, rounds);
+    times.print();
+    drop(proxy);
+
+    memory::print();
+    let binary = env!("CARGO_BIN_EXE_docker-label-proxy");
+    let kib = fs::metadata(binary).unwrap().len() / 1024;
+    println!("\nThe program is {kib} KiB.");
+}

@@ -1,0 +1,142 @@
+//! The memory of the proxy (VmRSS) with clients by the thousand, after they went, and when as many
+//! come again.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use crate::daemon::{SWITCH, response};
+use crate::start;
+use crate::support::{Proxy, TempDir, wait_until};
+use crate::times::PING;
+
+const FEW: usize = 1000;
+const MANY: usize = 10_000;
+
+/// What both ends say first in a tunnel.
+const ATTACH: &str = "POST /containers/c/attach HTTP/1.1\r\nHost: docker\r\n\
+     Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Silent,
+    Idle,
+    Tunnel,
+}
+
+impl Kind {
+    fn threads(self) -> usize {
+        if self == Kind::Tunnel { 2 } else { 1 }
+    }
+
+    /// How many there can be: each has two descriptors in the proxy, and here; and half of the
+    /// threads that the machine has left are enough.
+    fn most(self, descriptors: u64) -> usize {
+        let of = |text: &str| text.trim().parse::<usize>().unwrap();
+        let load = fs::read_to_string("/proc/loadavg").unwrap();
+        let threads = of(load.split([' ', '/']).nth(4).unwrap());
+        let limit = of(&fs::read_to_string("/proc/sys/kernel/pid_max").unwrap());
+        let free = limit.saturating_sub(threads) / 2;
+        let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
+        MANY.min(descriptors.saturating_sub(100) / 2)
+            .min(free / self.threads())
+    }
+}
+
+pub fn print() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+    println!("\n| clients | at once | each | kept when they went | as many again | kept then |");
+    println!("|---|---|---|---|---|---|");
+    let mut at_rest = 0;
+    for (kind, name) in [
+        (Kind::Silent, "have said nothing"),
+        (Kind::Idle, "idle after a request"),
+        (Kind::Tunnel, "tunnel"),
+    ] {
+        for n in [FEW, kind.most(hard)] {
+            let dir = TempDir::new();
+            let path = dir.join("daemon.sock");
+            let daemon = UnixListener::bind(&path).unwrap();
+            at_rest = measure(kind, name, n, &path, &daemon);
+        }
+    }
+    println!("\nAt rest it is {} KiB.", at_rest / 1024);
+}
+
+/// Prints a line, and returns what the proxy has at rest, in bytes.
+fn measure(kind: Kind, name: &str, n: usize, path: &Path, daemon: &UnixListener) -> usize {
+    // One for each line, since what is kept would count for the next.
+    let (proxy, _dir) = start(path);
+    wait_for_rest(&proxy, 2);
+    let at_rest = status(&proxy, "VmRSS:");
+    let pass = || {
+        let ends: Vec<_> = (0..n).map(|_| client(kind, &proxy, daemon)).collect();
+        wait_for_rest(&proxy, 2 + n * kind.threads());
+        let with = status(&proxy, "VmRSS:") - at_rest;
+        drop(ends);
+        wait_for_rest(&proxy, 2);
+        let kept = status(&proxy, "VmRSS:").saturating_sub(at_rest);
+        (
+            format!("{:.1} KiB", with as f64 / n as f64 / 1024.0),
+            format!("{:.1} MiB", kept as f64 / 1048576.0),
+        )
+    };
+    let (each, kept) = pass();
+    let (each_then, kept_then) = pass();
+    println!("| {name} | {n} | {each} | {kept} | {each_then} each | {kept_then} |");
+    at_rest
+}
+
+/// Both ends of a connection through the proxy.
+fn client(kind: Kind, proxy: &Proxy, daemon: &UnixListener) -> (UnixStream, Option<UnixStream>) {
+    let mut client = proxy.connect();
+    let (request, answer) = match kind {
+        Kind::Silent => return (client, None),
+        Kind::Idle => (PING, response("200 OK", "OK")),
+        Kind::Tunnel => (ATTACH, SWITCH.to_owned()),
+    };
+    client.write_all(request.as_bytes()).unwrap();
+    let mut conn = loop {
+        let (mut conn, _) = daemon.accept().unwrap();
+        // The proxy has tried it when it started.
+        if conn.read(&mut [0; 4096]).unwrap() > 0 {
+            break conn;
+        }
+    };
+    conn.write_all(answer.as_bytes()).unwrap();
+    client.read_exact(&mut vec![0; answer.len()]).unwrap();
+    if kind == Kind::Tunnel {
+        for (from, to) in [(&client, &conn), (&conn, &client)] {
+            let (mut from, mut to) = (from, to);
+            from.write_all(b"x").unwrap();
+            to.read_exact(&mut [0]).unwrap();
+        }
+    }
+    (client, Some(conn))
+}
+
+/// Returns when the proxy has as many threads, and all of them sleep.
+fn wait_for_rest(proxy: &Proxy, threads: usize) {
+    wait_until("the proxy comes to rest", || {
+        status(proxy, "Threads:") == threads && sleeps(proxy)
+    });
+}
+
+fn sleeps(proxy: &Proxy) -> bool {
+    let tasks = fs::read_dir(format!("/proc/{}/task", proxy.pid())).unwrap();
+    let mut stats = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("stat")));
+    stats.all(|stat| stat.is_ok_and(|stat| stat[stat.rfind(')').unwrap()..].starts_with(") S")))
+}
+
+/// A line of /proc/PID/status, in bytes or as a number.
+fn status(proxy: &Proxy, field: &str) -> usize {
+    let status = fs::read_to_string(format!("/proc/{}/status", proxy.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    let mut words = line.unwrap().split_whitespace();
+    let n: usize = words.next().unwrap().parse().unwrap();
+    n * if words.next() == Some("kB") { 1024 } else { 1 }
+}
