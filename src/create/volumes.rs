@@ -40,7 +40,9 @@ pub(super) fn label(
     let mut wanted = config_volumes(config)?;
     wanted.extend(image.volumes);
     let tmpfs: HashSet<&String> = volumes.tmpfs.iter().collect();
-    wanted.retain(|path| !tmpfs.contains(path));
+    // What the daemon makes of a relative path is not what `Tmpfs` names by the same text: it looks
+    // for the clean one there.
+    wanted.retain(|path| !path.starts_with('/') || !tmpfs.contains(path));
     if !wanted.is_empty() {
         for from in &volumes.from {
             volumes.taken.extend(mounts_of(from, draft, ask)?);
@@ -461,6 +463,8 @@ mod tests {
             r#"{"Volumes":{"foo":{}}}"#,
             r#"{"Volumes":{"":{}}}"#,
             r#"{"Volumes":{"/":{}}}"#,
+            r#"{"Volumes":{"":{}},"HostConfig":{"Tmpfs":{"":""}}}"#,
+            r#"{"Volumes":{"a/":{}},"HostConfig":{"Tmpfs":{"a/":""}}}"#,
             r#"{"Volumes":{"/a/..":{}}}"#,
             r#"{"Volumes":{"/a\ud800":{}}}"#,
             r#"{"HostConfig":{"Tmpfs":{"/a\udfff":""}}}"#,
