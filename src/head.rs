@@ -77,11 +77,12 @@ impl Headers {
         self.all(name).next().is_some()
     }
 
-    /// Whether a list header such as `Connection` names this token, whatever its case.
+    /// Whether a list header such as `Connection` names this token, whatever its case. A blank parts
+    /// tokens as a comma does, to Go too (`hasToken` in net/http).
     pub(crate) fn lists(&self, name: &str, token: &str) -> bool {
         self.all(name)
-            .flat_map(|value| value.split(|&b| b == b','))
-            .any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+            .flat_map(|value| value.split(|b| matches!(b, b',' | b' ' | b'\t')))
+            .any(|item| item.eq_ignore_ascii_case(token.as_bytes()))
     }
 
     pub(crate) fn remove(&mut self, name: &str) {
@@ -371,6 +372,9 @@ mod tests {
                 "Connection: x\r\nConnection: close\r\n",
                 false,
             ),
+            ("GET / HTTP/1.1", "Connection: Upgrade,x close\r\n", false),
+            ("GET / HTTP/1.1", "Connection: x\tclose\r\n", false),
+            ("GET / HTTP/1.1", "Connection: closed, x-close\r\n", true),
             ("GET / HTTP/1.0", "", false),
             ("GET / HTTP/1.0", "Connection: Keep-Alive\r\n", true),
         ] {
