@@ -8,7 +8,7 @@ use crate::conn::{Body, Conn};
 use crate::support::TempDir;
 
 /// The size of what is downloaded and uploaded, in bytes.
-pub const TRANSFER_BYTES: usize = 256 << 20;
+pub const TRANSFER_BYTES: usize = 32 << 20;
 
 const HEADERS: &str = "Api-Version: 1.41\r\nDocker-Experimental: false\r\nOstype: linux\r\n\
      Server: Docker/20.10.24 (linux)\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n";

@@ -12,6 +12,9 @@ use crate::support::Proxy;
 /// How often a short exchange is made in a round, straight and through the proxy each.
 const N_SHORT: usize = 1000;
 
+/// The same for a large body; more and smaller ones keep closer together what is compared.
+const N_TRANSFERS: usize = 8;
+
 pub const PING: &str =
     "GET /_ping HTTP/1.1\r\nHost: docker\r\nUser-Agent: Docker-Client/20.10.24 (linux)\r\n\r\n";
 
@@ -121,7 +124,7 @@ impl Times {
 
     fn add_transfer(&mut self, name: &str, conns: &mut (Conn, Conn), exchange: Way<'_>) {
         self.row(name, Some(TRANSFER_BYTES));
-        self.add(name, 1, conns, exchange);
+        self.add(name, N_TRANSFERS, conns, exchange);
     }
 
     fn row(&mut self, name: &str, bytes: Option<usize>) -> &mut Row {
