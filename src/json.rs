@@ -24,7 +24,7 @@ struct Member<'a> {
     /// What json-iterator knows the key by; see [`key_hash`]. Of hundreds of thousands of keys
     /// each may be looked at for dozens of names.
     hash: u64,
-    /// Whether the key is plain ASCII: then Go finds a field by it only if json-iterator does.
+    /// Whether the key is plain ASCII: then all find a field by it, or json-iterator alone.
     is_plain: bool,
 }
 
@@ -58,24 +58,48 @@ impl<'a> Object<'a> {
         })
     }
 
-    /// The values of all members that Go would decode into the struct field `name`, in document
-    /// order; see [`Field::is_named_by`].
-    pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = &str> {
+    /// The values of all members that a daemon would decode into the struct field `name`, in
+    /// document order.
+    ///
+    /// # Errors
+    /// When one is that field to some daemons only; the error says which, and what to write.
+    pub(crate) fn values(&self, name: &str) -> Result<Vec<&str>, String> {
         let field = Field::new(name);
-        self.members
-            .iter()
-            .filter(move |member| field.is_named_by(member))
-            .map(|member| &*member.value)
+        let mut values = Vec::new();
+        for member in &self.members {
+            match field.readers(member) {
+                Readers::None => (),
+                Readers::All => values.push(&*member.value),
+                Readers::Go | Readers::JsonIterator => {
+                    return Err(format!(
+                        "the name {} is {name} to some daemons and nothing to others; write \"{name}\"",
+                        member.key
+                    ));
+                }
+            }
+        }
+        Ok(values)
     }
 
-    /// Removes all members that [`values`](Self::values) gives for `name`.
+    /// Writes the names by which Go finds the struct field `name` such that all daemons do.
+    pub(crate) fn respell(&mut self, name: &str) {
+        let field = Field::new(name);
+        for member in &mut self.members {
+            if field.readers(member) == Readers::Go {
+                *member = Member::new(Cow::Owned(string(name)), member.value.clone());
+            }
+        }
+    }
+
+    /// Removes all members that any daemon would decode into the struct field `name`.
     pub(crate) fn remove(&mut self, name: &str) {
         let field = Field::new(name);
-        self.members.retain(|member| !field.is_named_by(member));
+        self.members
+            .retain(|member| field.readers(member) == Readers::None);
     }
 
     /// Makes `name` the last member, with this JSON text as its value, in place of all that
-    /// [`values`](Self::values) gives for it.
+    /// [`remove`](Self::remove) takes away.
     pub(crate) fn set(&mut self, name: &str, value: String) {
         self.remove(name);
         let key = Cow::Owned(string(name));
@@ -146,6 +170,15 @@ struct Field<'n> {
     hashes: [u64; 2],
 }
 
+/// Who takes a member for a field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Readers {
+    None,
+    All,
+    Go,
+    JsonIterator,
+}
+
 impl Field<'_> {
     fn new(name: &str) -> Field<'_> {
         let hash = |name: &str| json_iterator_hash(name.bytes().map(u32::from));
@@ -153,16 +186,25 @@ impl Field<'_> {
         Field { name, hashes }
     }
 
-    /// Whether a daemon takes the member for this field. Go's `encoding/json` wants the same name
-    /// but for case, where U+017F folds to `s` and U+212A to `k` (`foldName`). Podman from 5 on reads
-    /// some bodies with json-iterator, which makes U+0130 an `i` too (`strings.ToLower`) and knows
+    /// Who takes the member for this field. Go's `encoding/json` wants the same name but for case,
+    /// where U+017F folds to `s` and U+212A to `k` (`foldName`). Podman reads some bodies with
+    /// json-iterator, which does not fold U+017F, makes U+0130 an `i` (`strings.ToLower`), and knows
     /// the fields of small structs by a hash alone, for which anybody can find another name.
-    fn is_named_by(&self, member: &Member<'_>) -> bool {
-        let is_spelled = || {
-            decode::<Cow<'_, str>>(&member.key)
-                .is_some_and(|key| same_but_for_case(&key, self.name))
-        };
-        self.hashes.contains(&member.hash) || !member.is_plain && is_spelled()
+    fn readers(&self, member: &Member<'_>) -> Readers {
+        let is_hash = self.hashes.contains(&member.hash);
+        if member.is_plain && !is_hash {
+            return Readers::None;
+        }
+        let key: Cow<'_, str> = decode(&member.key).unwrap_or_default();
+        if key.eq_ignore_ascii_case(self.name) {
+            Readers::All
+        } else if same_but_for_case(&key, self.name) {
+            Readers::Go
+        } else if is_hash || same_but_for_case(&key.replace('\u{130}', "i"), self.name) {
+            Readers::JsonIterator
+        } else {
+            Readers::None
+        }
     }
 }
 
@@ -201,8 +243,6 @@ fn fold(c: char) -> char {
     match c {
         '\u{17f}' => 's',
         '\u{212a}' => 'k',
-        // To Podman alone.
-        '\u{130}' => 'i',
         _ => c.to_ascii_lowercase(),
     }
 }
@@ -249,8 +289,8 @@ pub(crate) fn string_map<'v>(
 mod tests {
     use super::*;
 
-    fn names_field(key: &str, name: &str) -> bool {
-        Field::new(name).is_named_by(&Member::new(key.into(), "0".into()))
+    fn readers(key: &str, name: &str) -> Readers {
+        Field::new(name).readers(&Member::new(format!("\"{key}\"").into(), "0".into()))
     }
 
     #[test]
@@ -265,29 +305,42 @@ mod tests {
     }
 
     #[test]
-    fn a_field_is_found_as_go_finds_it() {
-        for key in [
-            "Labels",
-            "labels",
-            "LABELS",
-            "Label\u{17f}",
-            "\\u004cabels",
-            "LABEL\\u017f",
-        ] {
-            assert!(names_field(&format!("\"{key}\""), "Labels"), "{key}");
+    fn a_field_is_found_by_its_name_in_any_case() {
+        for key in ["Labels", "labels", "LABELS", "\\u004cabels", "\\u006Cabels"] {
+            assert_eq!(readers(key, "Labels"), Readers::All, "{key}");
         }
-        assert!(names_field(
-            "\"networ\u{212a}ingconfig\"",
-            "NetworkingConfig"
-        ));
-        assert!(names_field("\"B\u{130}nds\"", "Binds"));
         for key in ["Label", "Labels ", "La-bels", "Lab\u{e9}ls", ""] {
-            assert!(!names_field(&format!("\"{key}\""), "Labels"), "{key}");
+            assert_eq!(readers(key, "Labels"), Readers::None, "{key}");
         }
     }
 
     #[test]
-    fn a_field_is_found_as_podman_finds_it() {
+    fn a_name_that_is_a_field_to_some_daemons_only_is_told() {
+        for (key, name, expected) in [
+            ("Label\u{17f}", "Labels", Readers::Go),
+            ("LABEL\\u017f", "Labels", Readers::Go),
+            ("networ\u{212a}ingconfig", "NetworkingConfig", Readers::Go),
+            ("B\u{130}nds", "Binds", Readers::JsonIterator),
+            ("B\\u0130nd\u{17f}", "Binds", Readers::JsonIterator),
+        ] {
+            assert_eq!(readers(key, name), expected, "{key}");
+            let text = format!("{{\"{key}\":1}}");
+            let mut object = Object::parse(text.as_bytes()).unwrap().unwrap();
+            let err = object.values(name).unwrap_err();
+            let end = format!("to others; write \"{name}\"");
+            assert!(err.contains(key) && err.ends_with(&end), "{err}");
+            object.respell(name);
+            match expected {
+                Readers::Go => assert_eq!(object.values(name), Ok(vec!["1"])),
+                _ => assert_eq!(object.values(name), Err(err)),
+            }
+            object.remove(name);
+            assert_eq!(object.to_string(), "{}");
+        }
+    }
+
+    #[test]
+    fn a_name_with_the_hash_of_a_field_is_that_to_json_iterator() {
         // Found by trying; with the first character as an escape.
         for (key, name) in [
             ("\\u5a31\u{5db7}\u{daf9e}\u{8b6f3}", "labels"),
@@ -296,12 +349,12 @@ mod tests {
             ("\\u8431\u{89f2}\u{4392e}\u{8826e}", "Name"),
             ("\\u5761\u{6b78}\u{ae676}\u{6ce09}", "Dest"),
         ] {
-            assert!(names_field(&format!("\"{key}\""), name), "{key}");
+            assert_eq!(readers(key, name), Readers::JsonIterator, "{key}");
             // Without an escape it is bytes that count.
-            assert!(!names_field(&format!("\"{}\"", &key[6..]), name), "{key}");
-            assert!(!names_field(&format!("\"{key}\""), "Volumes"), "{key}");
+            assert_eq!(readers(&key[6..], name), Readers::None, "{key}");
+            assert_eq!(readers(key, "Volumes"), Readers::None, "{key}");
         }
-        assert!(names_field("\"N\\u0041ME\"", "name"));
+        assert_eq!(readers("N\\u0041ME", "name"), Readers::All);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Builds by `POST /build`: the labels are a parameter of the query, and the body, which is the
 //! build context, passes as it comes.
 
-use crate::create::{Draft, Policy, Stop};
+use crate::create::{Draft, Policy, Stop, object};
 use crate::error::Refusal;
 use crate::json::{self, Object, string_map};
 use crate::query::Query;
@@ -91,8 +91,9 @@ fn without_image_config(text: &str) -> Result<Option<String>, Refusal> {
         .unwrap_or_default();
     let mut is_changed = false;
     for output in outputs.iter_mut().flatten() {
-        let attrs = string_map(output.values("Attrs"))
-            .map_err(|what| wrong(&format!("has Attrs that {what}")))?;
+        output.respell("Attrs");
+        let attrs = object::map(output, "Attrs")
+            .map_err(|refusal| wrong(&format!("cannot be read: {}", refusal.message)))?;
         let kept = attrs
             .iter()
             .filter(|(name, _)| !name.starts_with(IMAGE_CONFIG_PREFIX));
@@ -267,7 +268,7 @@ mod tests {
             ),
             (
                 "outputs=[{\"Attrs\":{\"a\":1}}]",
-                "the parameter outputs has Attrs that must be an object of strings",
+                "the parameter outputs cannot be read: Attrs must be an object of strings",
             ),
         ] {
             assert_eq!(

@@ -60,7 +60,7 @@ fn legacy_members(
 ) -> Result<Vec<(&'static str, String)>, Stop> {
     let mut members = Vec::new();
     let fields = match has_host_config {
-        true if host.values("VolumeDriver").any(|driver| driver != "\"\"") => &[][..],
+        true if object::sole(host, "VolumeDriver")?.is_some_and(|driver| driver != "\"\"") => &[],
         // Numbers that are taken over too need not be moved: daemons still take them over.
         true => &["VolumeDriver"][..],
         false => HOST_CONFIG_FIELDS,

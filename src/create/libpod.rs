@@ -224,10 +224,7 @@ struct Volume {
 impl Volume {
     /// Reads an entry; `null`, which Podman refuses, is none.
     fn parse(text: &str) -> Result<Option<Volume>, Refusal> {
-        let Ok(volume) = Object::parse(text.as_bytes()) else {
-            return Err(Refusal::bad_request("volumes must be a list of objects"));
-        };
-        let Some(volume) = volume else {
+        let Some(volume) = object::entry(text, "volumes")? else {
             return Ok(None);
         };
         let options: Vec<String> = sole_as(&volume, "Options", "a list of strings")?;

@@ -5,7 +5,7 @@
 use crate::create::object::{self, Empty, sole_as};
 use crate::create::{Answer, Ask, Draft, Policy, Stop};
 use crate::error::Refusal;
-use crate::json::{self, Object, string_map};
+use crate::json::{self, Object};
 use crate::target::{encode, is_unreserved};
 
 /// Labels a network.
@@ -67,8 +67,7 @@ fn check(name: &str, draft: &Draft, policy: &Policy, ask: &mut dyn Ask) -> Resul
             continue;
         }
         exists = true;
-        let labels = string_map(network.values("Labels"))
-            .map_err(|what| Answer::odd(&format!("Labels {what}")))?;
+        let labels = object::map(network, "Labels").map_err(odd)?;
         let is_missing =
             |key: &str, value: &str| !labels.iter().any(|(k, v)| k == key && v == value);
         if let Some(label) = policy

@@ -56,8 +56,8 @@ pub(crate) fn lay_labels(
     field: &'static str,
     labels: &Labels,
 ) -> Result<(), Refusal> {
-    let client = string_map(object.values(field))
-        .map_err(|what| Refusal::bad_request(format!("{field} {what}")))?;
+    object.respell(field);
+    let client = map(object, field)?;
     object.set(field, labels.over(&client));
     Ok(())
 }
@@ -82,24 +82,45 @@ pub(super) fn edit(
     Ok(())
 }
 
+/// An entry of the list `field` as an object; `null` is none.
+///
+/// # Errors
+/// 400 when it is neither: whether the daemon would read it is not known.
+pub(super) fn entry<'t>(text: &'t str, field: &str) -> Result<Option<Object<'t>>, Refusal> {
+    Object::parse(text.as_bytes())
+        .map_err(|what| Refusal::bad_request(format!("an entry of {field} is {what}")))
+}
+
 /// The name that the client gives a thing, for the log: one that cannot be read is none.
 pub(super) fn name(object: &Object<'_>, field: &str) -> Option<String> {
-    serde_json::from_str(object.values(field).last()?).ok()
+    serde_json::from_str(object.values(field).ok()?.last()?).ok()
 }
 
 /// The only member for `field`, or `None` where it is missing or `null`.
 ///
 /// # Errors
-/// 400 when it is there more than once: daemons would merge such members, each in its own way.
+/// 400 when it is there more than once, since daemons would merge such members, each in its own
+/// way, or has a name that is not this field to all of them.
 pub(crate) fn sole<'o>(object: &'o Object<'_>, field: &str) -> Result<Option<&'o str>, Refusal> {
-    let mut values = object.values(field);
-    let value = values.next();
-    if values.next().is_some() {
-        return Err(Refusal::bad_request(format!(
+    match object.values(field).map_err(Refusal::bad_request)?[..] {
+        [] | ["null"] => Ok(None),
+        [value] => Ok(Some(value)),
+        _ => Err(Refusal::bad_request(format!(
             "the member {field} is given twice, in whatever case; give it once"
-        )));
+        ))),
     }
-    Ok(value.filter(|value| *value != "null"))
+}
+
+/// All members for `field` as Go merges them; see [`string_map`].
+///
+/// # Errors
+/// 400 when one is no object of strings, or has a name that is not this field to all daemons.
+pub(super) fn map(
+    object: &Object<'_>,
+    field: &'static str,
+) -> Result<Vec<(String, String)>, Refusal> {
+    let values = object.values(field).map_err(Refusal::bad_request)?;
+    string_map(values.into_iter()).map_err(|what| Refusal::bad_request(format!("{field} {what}")))
 }
 
 /// The only member for `field`, decoded; a missing one is the default.

@@ -9,7 +9,7 @@ use crate::create::object::{self, sole_as};
 use crate::create::volumes::{self, ANONYMOUS, Volumes, clean_path, mounts_of};
 use crate::create::{Ask, Draft, Policy, Stop, redirect};
 use crate::error::Refusal;
-use crate::json::{self, Object, string_map};
+use crate::json::{self, Object};
 
 /// Creates the volumes of a create with the labels, and puts the names of the anonymous ones
 /// into it. `image` is where the image wants volumes.
@@ -90,7 +90,7 @@ struct Mounted {
 fn mounts(volumes: &mut Volumes) -> Result<Vec<Mounted>, Refusal> {
     let mut found = Vec::new();
     for (index, text) in volumes.mounts.iter().enumerate() {
-        let Ok(Some(mount)) = Object::parse(text.as_bytes()) else {
+        let Some(mount) = object::entry(text, "Mounts")? else {
             continue;
         };
         let kind = option(&mount, "Type")?;
@@ -102,8 +102,7 @@ fn mounts(volumes: &mut Volumes) -> Result<Vec<Mounted>, Refusal> {
         let options: Object<'_> = sole_as(&mount, "VolumeOptions", "an object")?;
         option(&options, "Subpath")?;
         if kind == "volume" {
-            let labels = string_map(options.values("Labels"))
-                .map_err(|what| Refusal::bad_request(format!("Labels {what}")))?;
+            let labels = object::map(&options, "Labels")?;
             found.push(Mounted {
                 index,
                 source,
@@ -357,6 +356,7 @@ mod tests {
             r#""HostConfig":{"Mounts":[{"Type":"bind","Target":"/x","BindOptions":{"Propagation":"a,src=b"}}]}"#,
             r#""HostConfig":{"Mounts":[{"Type":"volume","Target":"/x","VolumeOptions":{"Subpath":"a,src=b"}}]}"#,
             r#""HostConfig":{"Mounts":[{"Type":"volume","Target":"/x","VolumeOptions":{"Labels":[]}}]}"#,
+            r#""HostConfig":{"Mounts":[{"Type":"volume","Target":"/x","x\ud800":1}]}"#,
         ] {
             let mut daemon = podman(NO_VOLUMES);
             match labelled(&format!("{{\"Image\":\"i\",{body}}}"), &mut daemon) {

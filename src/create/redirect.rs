@@ -171,7 +171,7 @@ fn mounts_with(
     let mut is_changed = false;
     for text in &mut mounts {
         let given = text.clone();
-        let Ok(Some(mut mount)) = Object::parse(given.as_bytes()) else {
+        let Some(mut mount) = object::entry(&given, "Mounts")? else {
             continue;
         };
         let kind: String = sole_as(&mount, "Type", "a string")?;
@@ -259,8 +259,7 @@ fn disguised_bind(
     field: &'static str,
     redirect: &Redirect,
 ) -> Result<bool, Refusal> {
-    let mut options = json::string_map(object.values(field))
-        .map_err(|what| Refusal::bad_request(format!("{field} {what}")))?;
+    let mut options = object::map(object, field)?;
     let option = |name: &str| options.iter().position(|(key, _)| key == name);
     let Some(device) = option("device") else {
         return Ok(false);

@@ -54,7 +54,7 @@ fn label_volumes(
     let mut targets = Vec::new();
     for text in &mut mounts {
         let given = text.clone();
-        let Ok(Some(mut mount)) = Object::parse(given.as_bytes()) else {
+        let Some(mut mount) = object::entry(&given, "Mounts")? else {
             continue;
         };
         targets.push(sole_as::<String>(&mount, "Target", "a string")?);
@@ -275,6 +275,7 @@ mod tests {
             (r#""Mounts":[{"Type":"volume","VolumeOptions":1}]"#, image),
             (r#""Mounts":[{"Type":"bind","type":"volume"}]"#, image),
             (r#""Mounts":[],"mounts":[]"#, image),
+            (r#""Mounts":[{"Type":"volume","x\ud800":1}]"#, image),
             (r#""Labels":[]"#, image),
         ] {
             let mut daemon = Script::default().on(IMAGE, 200, image);

@@ -2,8 +2,7 @@
 
 use crate::create::object::{self, Empty, sole_as};
 use crate::create::{Ask, Draft, Policy, Stop};
-use crate::error::Refusal;
-use crate::json::{Object, string_map};
+use crate::json::Object;
 
 /// Labels a swarm that is made, in its member `Spec`.
 ///
@@ -34,15 +33,15 @@ pub(super) fn label_update(
 ) -> Result<(), Stop> {
     let body = std::mem::take(&mut draft.body);
     let mut spec = object::parse(&body, Empty::IsError)?;
-    if string_map(spec.values("Labels")).is_ok_and(|labels| labels.is_empty()) {
+    spec.respell("Labels");
+    if object::map(&spec, "Labels")?.is_empty() {
         let answer = ask.ask("GET", &format!("{}/swarm", draft.version), None)?;
         if answer.status != 200 {
             return Err(Stop::Answer(answer));
         }
         let known = answer.read(|swarm| {
             let known: Object<'_> = sole_as(swarm, "Spec", "an object")?;
-            string_map(known.values("Labels"))
-                .map_err(|what| Refusal::bad_request(format!("Labels {what}")))
+            object::map(&known, "Labels")
         })?;
         spec.set("Labels", policy.labels.over(&known));
     } else {

@@ -117,7 +117,7 @@ impl Volumes {
 fn label_mounts(volumes: &mut Volumes, policy: &Policy) -> Result<(), Refusal> {
     for text in &mut volumes.mounts {
         let given = text.clone();
-        let Ok(Some(mut mount)) = Object::parse(given.as_bytes()) else {
+        let Some(mut mount) = object::entry(&given, "Mounts")? else {
             continue;
         };
         let target: String = sole_as(&mount, "Target", "a string")?;
@@ -472,6 +472,11 @@ mod tests {
             r#"{"HostConfig":{"Binds":[],"binds":[]}}"#,
             r#"{"HostConfig":{"Binds":"x"}}"#,
             r#"{"HostConfig":{"Mounts":[{"Type":"volume","type":"bind"}]}}"#,
+            r#"{"HostConfig":{"Mounts":[{"Type":"volume","Target":"/a","x\ud800":1}]}}"#,
+            r#"{"HostConfig":{"Mounts":["/a"]}}"#,
+            r#"{"Volumes":{"/a":{}},"HostConfig":{"B\u0130nds":["/h:/a"]}}"#,
+            r#"{"Volumes":{"/a":{}},"HostConfig":{"Bind\u017f":["/h:/a"]}}"#,
+            r#"{"Volumes":{"/a":{}},"HostConf\u0130g":{"Binds":["/h:/a"]}}"#,
             r#"{"HostConfig":{},"hostconfig":{}}"#,
             r#"{"HostConfig":[]}"#,
             r#"{"Volumes":[]}"#,

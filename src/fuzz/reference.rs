@@ -349,7 +349,8 @@ pub(super) fn chunks(bytes: &[u8]) -> Read<Vec<u8>> {
         if line.is_empty() {
             return Read::Whole(content, at);
         }
-        if !is_text(line) {
+        let name = line.split(|&b| b == b':').next().unwrap_or_default();
+        if name == line || !is_token(name) || !is_text(line) {
             return Read::Malformed;
         }
     }

@@ -370,7 +370,7 @@ impl<'a> Generator<'a> {
             3 => name.replace('s', "\\u017F").replace('k', "\\u212a"),
             4 => format!("\\u{:04x}{}", name.as_bytes()[0], &name[1..]),
             5 => name.replace('i', "\u{130}"),
-            6 if self.chance(20) => format!("{name}\\ud800"),
+            6 if self.chance(40) => format!("{name}\\ud800"),
             _ => name.to_owned(),
         }
     }

@@ -26,6 +26,7 @@ for target in "$@"; do
     case $target in
     head | chunked | connection) seeds="tests/requests/valid tests/requests/invalid" ;;
     esac
+    [ ! -f "tests/fuzz/$target.dict" ] || flags="$flags -dict=tests/fuzz/$target.dict"
     [ ! -d "tests/fuzz/seeds/$target" ] || seeds="$seeds tests/fuzz/seeds/$target"
     corpus=tests/fuzz/corpus/$target
     mkdir -p "$corpus"
