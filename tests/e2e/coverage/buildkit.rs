@@ -102,17 +102,17 @@ impl Case {
         command
     }
 
-    fn buildx(&self, arguments: &[&str]) -> Command {
+    pub(super) fn buildx(&self, arguments: &[&str]) -> Command {
         let arguments = [&["buildx"], arguments].concat();
         self.plugin(self.proxy.socket(), &arguments)
     }
 
-    fn buildx_past_the_proxy(&self, arguments: &[&str]) -> Command {
+    pub(super) fn buildx_past_the_proxy(&self, arguments: &[&str]) -> Command {
         let arguments = [&["buildx"], arguments].concat();
         self.plugin(&engine().socket, &arguments)
     }
 
-    fn image_object(&self, name: &str) -> Value {
+    pub(super) fn image_object(&self, name: &str) -> Value {
         let object = engine().inspect(Kind::Image, name);
         object.unwrap_or_else(|| panic!("no image {name}"))
     }

@@ -18,7 +18,7 @@ use crate::frames::{
 use crate::wire::Wire;
 
 const CONTROL_SOLVE: &str = "/moby.buildkit.v1.Control/Solve";
-const BRIDGE: &str = "/moby.buildkit.v1.frontend.LLBBridge";
+pub(super) const BRIDGE: &str = "/moby.buildkit.v1.frontend.LLBBridge";
 
 pub fn cases() -> Vec<Covered> {
     let row = "POST /grpc";
@@ -45,7 +45,7 @@ pub fn cases() -> Vec<Covered> {
 }
 
 /// A field of a protobuf message: a string, bytes or message.
-fn field(number: u8, value: impl AsRef<[u8]>) -> Vec<u8> {
+pub(super) fn field(number: u8, value: impl AsRef<[u8]>) -> Vec<u8> {
     let value = value.as_ref();
     let mut out = varint(usize::from(number) << 3 | 2);
     out.extend(varint(value.len()));
@@ -63,7 +63,7 @@ fn varint(mut n: usize) -> Vec<u8> {
     out
 }
 
-fn entries(map: u8, pairs: &[(&str, &str)]) -> Vec<u8> {
+pub(super) fn entries(map: u8, pairs: &[(&str, &str)]) -> Vec<u8> {
     let entry = |(key, value): &(&str, &str)| field(map, [field(1, key), field(2, value)].concat());
     pairs.iter().flat_map(entry).collect()
 }

@@ -6,6 +6,7 @@
 mod buildkit;
 mod builds;
 mod containers;
+mod frontend;
 mod images;
 mod libpod;
 mod llb;
@@ -106,6 +107,7 @@ pub fn trials() -> Vec<Trial> {
         buildkit::cases(),
         builds::cases(),
         containers::cases(),
+        frontend::cases(),
         images::cases(),
         libpod::cases(),
         llb::cases(),
