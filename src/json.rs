@@ -162,6 +162,22 @@ pub(crate) fn decode<'t, T: Deserialize<'t>>(text: &'t str) -> Option<T> {
     serde_json::from_str(text).ok()
 }
 
+/// Decodes the JSON text of a value that should be `expected`.
+///
+/// # Errors
+/// When it is not; the error says what is wrong, to be put behind the name of the field.
+pub(crate) fn decode_as<'t, T: Deserialize<'t>>(
+    text: &'t str,
+    expected: &str,
+) -> Result<T, String> {
+    serde_json::from_str(text).map_err(|err| match err.to_string() {
+        what if what.starts_with(NOT_UNICODE) => format!("has {NOT_UNICODE}"),
+        // Half of a surrogate pair.
+        what if what.contains("hex escape") => "has text that is not valid Unicode".to_owned(),
+        _ => format!("must be {expected}"),
+    })
+}
+
 /// A field of a struct that a daemon decodes an object into; its name is ASCII.
 struct Field<'n> {
     name: &'n str,
@@ -255,23 +271,21 @@ fn fold(c: char) -> char {
 /// behind the name of the field.
 pub(crate) fn string_map<'v>(
     values: impl Iterator<Item = &'v str>,
-) -> Result<Vec<(String, String)>, &'static str> {
+) -> Result<Vec<(String, String)>, String> {
+    const EXPECTED: &str = "an object of strings";
     let mut map: Vec<(String, String)> = Vec::new();
     // Where each key is: a body has room for hundreds of thousands.
     let mut places: HashMap<String, usize> = HashMap::new();
     for value in values {
-        let object: Option<Object<'_>> =
-            serde_json::from_str(value).map_err(|_| "must be an object of strings")?;
+        let object: Option<Object<'_>> = decode_as(value, EXPECTED)?;
         let Some(object) = object else {
             map.clear();
             places.clear();
             continue;
         };
         for (key, value) in object.members() {
-            let key: String =
-                serde_json::from_str(key).map_err(|_| "has a key that is not valid Unicode")?;
-            let value: Option<String> =
-                serde_json::from_str(value).map_err(|_| "must be an object of strings")?;
+            let key: String = decode_as(key, EXPECTED)?;
+            let value: Option<String> = decode_as(value, EXPECTED)?;
             let value = value.unwrap_or_default();
             match places.get(&key) {
                 Some(&place) => map[place].1 = value,
@@ -408,8 +422,14 @@ mod tests {
             pairs(&[("c", "3")])
         );
         assert_eq!(map(&[]), pairs(&[]));
-        assert_eq!(map(&[r#"{"a":1}"#]), Err("must be an object of strings"));
-        assert_eq!(map(&["[]"]), Err("must be an object of strings"));
-        assert_eq!(map(&["\"x\""]), Err("must be an object of strings"));
+        assert_eq!(
+            map(&[r#"{"a":1}"#]),
+            Err("must be an object of strings".to_owned())
+        );
+        assert_eq!(map(&["[]"]), Err("must be an object of strings".to_owned()));
+        assert_eq!(
+            map(&["\"x\""]),
+            Err("must be an object of strings".to_owned())
+        );
     }
 }

@@ -24,10 +24,8 @@ pub(super) fn label(draft: &mut Draft, policy: &Policy, ask: &mut dyn Ask) -> Re
     let given = object::sole(&config, "HostConfig")?.map(str::to_owned);
     let mut host = match &given {
         None => Object::default(),
-        Some(text) => match Object::parse(text.as_bytes()) {
-            Ok(Some(host)) => host,
-            _ => return Err(Refusal::bad_request("HostConfig must be an object").into()),
-        },
+        Some(text) => json::decode_as(text, "an object")
+            .map_err(|what| Refusal::bad_request(format!("HostConfig {what}")))?,
     };
     let moved = legacy_members(&config, &host, given.is_some(), draft, ask)?;
     for (field, value) in moved {

@@ -41,7 +41,7 @@ pub(super) fn secret(draft: &mut Draft, policy: &Policy) -> Result<(), Stop> {
     let client = match client.map(std::str::from_utf8) {
         None => Ok(Vec::new()),
         Some(Ok(value)) => string_map([value].into_iter()),
-        Some(Err(_)) => Err("is not valid UTF-8"),
+        Some(Err(_)) => Err("is not valid UTF-8".to_owned()),
     }
     .map_err(|what| Refusal::bad_request(format!("the parameter labels {what}")))?;
     query.set("labels", policy.labels.over(&client).as_bytes());

@@ -71,14 +71,12 @@ pub(super) fn edit(
     field: &'static str,
     edit: impl FnOnce(&mut Object<'_>) -> Result<(), Stop>,
 ) -> Result<(), Stop> {
-    let Some(text) = sole(object, field)?.map(str::to_owned) else {
+    let Some(mut member) = sole_as::<Option<Object<'_>>>(object, field, "an object")? else {
         return Ok(());
     };
-    let Ok(Some(mut member)) = Object::parse(text.as_bytes()) else {
-        return Err(Refusal::bad_request(format!("{field} must be an object")).into());
-    };
     edit(&mut member)?;
-    object.set(field, member.to_string());
+    let text = member.to_string();
+    object.set(field, text);
     Ok(())
 }
 
@@ -134,8 +132,8 @@ pub(super) fn sole_as<'o, T: serde::Deserialize<'o> + Default>(
 ) -> Result<T, Refusal> {
     match sole(object, field)? {
         None => Ok(T::default()),
-        Some(value) => json::decode(value)
-            .ok_or_else(|| Refusal::bad_request(format!("{field} must be {expected}"))),
+        Some(value) => json::decode_as(value, expected)
+            .map_err(|what| Refusal::bad_request(format!("{field} {what}"))),
     }
 }
 

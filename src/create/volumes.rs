@@ -138,14 +138,10 @@ fn label_mounts(volumes: &mut Volumes, policy: &Policy) -> Result<(), Refusal> {
 /// # Errors
 /// 400 when its options or labels cannot be understood.
 pub(super) fn label_mount(mount: &mut Object<'_>, labels: &Labels) -> Result<(), Refusal> {
-    let options = object::sole(mount, "VolumeOptions")?
-        .unwrap_or("{}")
-        .to_owned();
-    let Ok(Some(mut options)) = Object::parse(options.as_bytes()) else {
-        return Err(Refusal::bad_request("VolumeOptions must be an object"));
-    };
+    let mut options: Object<'_> = sole_as(mount, "VolumeOptions", "an object")?;
     object::lay_labels(&mut options, "Labels", labels)?;
-    mount.set("VolumeOptions", options.to_string());
+    let options = options.to_string();
+    mount.set("VolumeOptions", options);
     Ok(())
 }
 
