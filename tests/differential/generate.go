@@ -311,7 +311,7 @@ func (g generator) key(field string) string {
 		return `""`
 	}
 	at := g.Intn(len(field))
-	switch g.Intn(14) {
+	switch g.Intn(16) {
 	case 0:
 		field = strings.ToLower(field)
 	case 1:
@@ -323,6 +323,11 @@ func (g generator) key(field string) string {
 	case 4:
 		field = field[:at] + fmt.Sprintf(`\u%04x`, field[at]) + field[at+1:]
 	case 5:
+		// Other libraries than Go's fold it.
+		field = strings.NewReplacer("i", "\u0130", "I", "\u0130").Replace(field)
+	case 6:
+		field += `\ud800`
+	case 7:
 		if g.chance(30) {
 			field += pick(g, `\ud800`, "\xff", `\u0000`, " ", `\"`, `\/`, `\x`, "\x01", `\ud83d\udc33`, "é")
 		}
