@@ -250,7 +250,9 @@ restart() {
 }
 
 run_podman() {
-	exec podman --root "$1/data" --runroot "$1/exec" --tmpdir "$1/tmp" --cgroup-manager cgroupfs \
+	# Where it puts uploads and build contexts, and leaves some of them.
+	mkdir -p "$1/uploads"
+	TMPDIR=$1/uploads exec podman --root "$1/data" --runroot "$1/exec" --tmpdir "$1/tmp" --cgroup-manager cgroupfs \
 		--events-backend file --network-config-dir "$1/networks" \
 		system service --time 0 "unix://$1/docker.sock"
 }
