@@ -274,9 +274,8 @@ impl<'a> Store<'a> {
 
 #[cfg(test)]
 mod tests {
-    use crate::create::container;
-    use crate::create::test::{FORCED, Script, policy};
-    use crate::create::{Draft, Stop};
+    use crate::create::Stop;
+    use crate::create::test::{FORCED, Script, labelled_container as labelled};
 
     const IMAGE: &str = "GET /v1.41/images/i/json";
     const CREATE: &str = "POST /v1.41/volumes/create";
@@ -285,16 +284,6 @@ mod tests {
     fn podman(image: &str) -> Script {
         let script = Script::default().on(IMAGE, 200, image);
         script.on(CREATE, 201, r#"{"Name":"made"}"#).podman()
-    }
-
-    fn labelled(body: &str, daemon: &mut Script) -> Result<String, Stop> {
-        let mut draft = Draft {
-            version: "/v1.41".to_owned(),
-            body: body.into(),
-            ..Draft::default()
-        };
-        container::label(&mut draft, &policy(), daemon)?;
-        Ok(String::from_utf8(draft.body).unwrap())
     }
 
     fn named(name: &str) -> String {

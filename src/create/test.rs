@@ -1,6 +1,6 @@
 //! What the tests of the recipes share: labels, and a daemon that answers from a script.
 
-use crate::create::{Answer, Ask, Policy};
+use crate::create::{Answer, Ask, Draft, Policy, Stop, container};
 use crate::error::Refusal;
 use crate::labels::{Label, Labels};
 
@@ -59,4 +59,15 @@ impl Ask for Script {
             .1
             .clone())
     }
+}
+
+/// The body of a container's create with its labels, and all that comes with it.
+pub(super) fn labelled_container(body: &str, daemon: &mut Script) -> Result<String, Stop> {
+    let mut draft = Draft {
+        version: "/v1.41".to_owned(),
+        body: body.into(),
+        ..Draft::default()
+    };
+    container::label(&mut draft, &policy(), daemon)?;
+    Ok(String::from_utf8(draft.body).unwrap())
 }

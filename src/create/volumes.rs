@@ -333,22 +333,11 @@ pub(super) fn clean_path(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::create::container;
-    use crate::create::test::{FORCED, Script, policy};
-    use crate::create::{Draft, Stop};
+    use crate::create::Stop;
+    use crate::create::test::{FORCED, Script, labelled_container as labelled};
 
     const IMAGE: &str = "GET /v1.41/images/i/json";
     const NO_VOLUMES: &str = r#"{"Config":{"Volumes":null}}"#;
-
-    fn labelled(body: &str, daemon: &mut Script) -> Result<String, Stop> {
-        let mut draft = Draft {
-            version: "/v1.41".to_owned(),
-            body: body.into(),
-            ..Draft::default()
-        };
-        container::label(&mut draft, &policy(), daemon)?;
-        Ok(String::from_utf8(draft.body).unwrap())
-    }
 
     fn anonymous(path: &str, driver: &str) -> String {
         format!(

@@ -1,13 +1,13 @@
 //! The engine, asked directly, past every proxy: what is there, and which labels does it have?
 
 use std::env;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
 use serde_json::Value;
 
+pub use crate::support::Kind;
 use crate::wire::{Message, Wire};
 
 /// The engine under the tests; there is one per run.
@@ -203,30 +203,6 @@ impl Engine {
 
 /// The label by which a case finds what is its own.
 pub const JOB: &str = "e2e.job";
-
-/// What can be created.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    Container,
-    Image,
-    Network,
-    Volume,
-}
-
-impl Kind {
-    pub const ALL: [Kind; 4] = [Kind::Container, Kind::Image, Kind::Network, Kind::Volume];
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Kind::Container => "container",
-            Kind::Image => "image",
-            Kind::Network => "network",
-            Kind::Volume => "volume",
-        })
-    }
-}
 
 /// A request as ordinary clients send it.
 pub fn json_request(method: &str, target: &str, body: Option<&str>) -> String {

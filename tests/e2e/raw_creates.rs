@@ -387,27 +387,10 @@ fn build_with_buildkit() {
 
 /// An archive of one file.
 pub fn tar(name: &str, content: &[u8]) -> Vec<u8> {
-    let mut archive = tar_header(name, content.len());
-    archive.extend(content);
-    archive.resize(archive.len().next_multiple_of(512) + 1024, 0);
-    archive
-}
-
-/// What stands before a file's content in an archive.
-pub fn tar_header(name: &str, size: usize) -> Vec<u8> {
-    let mut header = vec![0; 512];
-    let mut put =
-        |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
-    put(0, name);
-    put(100, "0000644\0");
-    put(108, "0000000\0");
-    put(116, "0000000\0");
-    put(124, &format!("{size:011o}\0"));
-    put(136, "00000000000\0");
-    put(148, "        ");
-    put(156, "0");
-    put(257, "ustar\x0000");
-    let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
-    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-    header
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(content.len() as u64);
+    header.set_mode(0o644);
+    archive.append_data(&mut header, name, content).unwrap();
+    archive.into_inner().unwrap()
 }

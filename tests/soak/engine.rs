@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::client::{Client, Done, broken};
+pub use crate::support::Kind;
 use crate::support::TempDir;
 
 /// How long after the daemon answers again an operation may still see what a restart breaks.
@@ -20,25 +21,6 @@ const AFTERMATH: Duration = Duration::from_secs(3);
 pub const BUILD_STEP: &str = "soak-build-step";
 /// What it writes for a step that runs nothing.
 const NO_COMMAND: &str = "#(nop)";
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    Container,
-    Image,
-    Network,
-    Volume,
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Kind::Container => "container",
-            Kind::Image => "image",
-            Kind::Network => "network",
-            Kind::Volume => "volume",
-        })
-    }
-}
 
 /// Something that the engine has.
 pub struct Object {

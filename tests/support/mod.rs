@@ -1,8 +1,10 @@
-//! What the integration and the end-to-end tests share: a temporary directory, and the real
-//! proxy binary as a child process that ends with the test.
+//! What the integration and the end-to-end tests, the soak and the bench share: a temporary
+//! directory, the real proxy binary as a child process that ends with the test, and the kinds of
+//! what is created.
 
 #![allow(dead_code)]
 
+use std::fmt;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -18,6 +20,30 @@ use nix::unistd::Pid;
 
 /// The longest a test waits for something that must happen.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What can be created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Container,
+    Image,
+    Network,
+    Volume,
+}
+
+impl Kind {
+    pub const ALL: [Kind; 4] = [Kind::Container, Kind::Image, Kind::Network, Kind::Volume];
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::Container => "container",
+            Kind::Image => "image",
+            Kind::Network => "network",
+            Kind::Volume => "volume",
+        })
+    }
+}
 
 /// A directory of one test, removed with all that is in it.
 pub struct TempDir(PathBuf);
