@@ -91,9 +91,14 @@ const HARMLESS: [(&str, &[&str]); 5] = [
     ("grpc.health.v1.Health", &["Check", "List", "Watch"]),
 ];
 
+/// How much of an unknown `:path` an error shows; the names of real calls are shorter.
+const MAX_SHOWN_PATH_CHARS: usize = 100;
+
 /// Tells what is done with a call to this `:path`.
 pub(crate) fn call(path: &str) -> Call {
     let unknown = || {
+        // A client may repeat it with few bytes, and it is logged.
+        let path: String = path.chars().take(MAX_SHOWN_PATH_CHARS).collect();
         Call::Refuse(Status::new(
             Status::UNIMPLEMENTED,
             format!("the call {path:?} is not known, so it is not known what it creates"),
@@ -246,5 +251,14 @@ mod tests {
                 other => panic!("{path}: {other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn an_unknown_path_is_shown_in_part() {
+        let path = format!("/{}", "\u{1}".repeat(4000));
+        let Call::Refuse(status) = call(&path) else {
+            panic!("an unknown call passes")
+        };
+        assert!(status.message.len() < 1000, "{}", status.message.len());
     }
 }

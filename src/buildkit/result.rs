@@ -5,7 +5,8 @@
 //! Where they look depends on the engine: the classic image store takes `containerimage.config`
 //! for a single result, and the one of the first platform for a map of results with one member;
 //! containerd's takes the one of each platform, else the plain one. So after this a map has one
-//! for each platform, every result has a plain one, and all carry the labels.
+//! for each platform, every result has a plain one, and all carry the labels. A map that names no
+//! platforms is refused, since daemons make one up.
 
 use std::collections::BTreeMap;
 
@@ -16,6 +17,8 @@ use crate::create::Policy;
 
 /// `ReturnRequest.result`
 const RESULT: u32 = 1;
+/// `ReturnRequest.error`
+const ERROR: u32 = 2;
 /// `Result.refsDeprecated` and `Result.refs`
 const MAPS: [u32; 2] = [2, 4];
 /// `Result.metadata`
@@ -30,11 +33,19 @@ const MAX_CONFIG_BYTES: usize = 16 << 20;
 /// Labels the result of a build; the report of a failure has none and stays as it is.
 ///
 /// # Errors
-/// When the request or a configuration in it is malformed.
+/// When the request or a configuration in it is malformed, or it is not known which configuration
+/// the daemon will take.
 pub(super) fn edit(bytes: &[u8], policy: &Policy) -> Result<Vec<u8>, Status> {
     let mut request = Message::parse(bytes)?;
     let Some(result) = request.merged(RESULT)? else {
-        return Ok(bytes.to_vec());
+        return match request.has(ERROR) {
+            true => Ok(bytes.to_vec()),
+            // Daemons that are sent it end of a panic.
+            false => Err(Status::new(
+                Status::INVALID_ARGUMENT,
+                "the end of a build has neither a result nor an error",
+            )),
+        };
     };
     let mut result = Message::parse(&result)?;
     let mut configs = Configs::take(&mut result)?;
@@ -92,8 +103,21 @@ impl Configs {
     /// would take.
     fn add_platforms(&mut self) -> Result<(), Status> {
         let plain = self.by_key.get(CONFIG).cloned();
+        let platforms = match self.platforms.is_empty() {
+            true => Vec::new(),
+            false => image::platforms(&self.platforms)?,
+        };
+        if platforms.is_empty() {
+            // Docker 25 and later make a platform up (`ParsePlatforms` in BuildKit
+            // exporter/containerimage/exptypes) and take the configuration of that one alone.
+            return Err(Status::new(
+                Status::FAILED_PRECONDITION,
+                "a map of results without refs.platforms cannot be labelled; \
+                 name its platforms, or return a single result",
+            ));
+        }
         let mut len = 0;
-        for platform in image::platforms(&self.platforms)? {
+        for platform in platforms {
             let key = [CONFIG, b"/", platform.id.as_bytes()].concat();
             if self.by_key.contains_key(&key) {
                 continue;
@@ -223,7 +247,6 @@ mod tests {
             metadata(&edit(none, &policy()).unwrap()),
             edited(3, &[]).unwrap(),
             edited(1, &[("containerimage.config", "")]).unwrap(),
-            edited(4, &[]).unwrap(),
         ] {
             let config = &after["containerimage.config"];
             assert!(config.starts_with(r#"{"architecture":"#), "{config}");
@@ -267,6 +290,32 @@ mod tests {
         }
         let after = edited(3, &[plain, ("refs.platforms", platforms)]).unwrap();
         assert_eq!(after.len(), 2);
+    }
+
+    #[test]
+    fn a_map_without_platforms_is_refused() {
+        let plain = ("containerimage.config", "{}");
+        for map in [2, 4] {
+            for entries in [
+                &[][..],
+                &[plain],
+                &[plain, ("refs.platforms", "")],
+                &[plain, ("refs.platforms", "{}")],
+                &[plain, ("refs.platforms", r#"{"Platforms":[]}"#)],
+                &[plain, ("refs.platforms", r#"{"Platforms":null}"#)],
+            ] {
+                let status = edited(map, entries).unwrap_err();
+                assert_eq!(status.code, Status::FAILED_PRECONDITION, "{entries:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_return_of_neither_result_nor_error_is_refused() {
+        for nothing in [&b""[..], b"\x1a\x01x"] {
+            let status = edit(nothing, &policy()).unwrap_err();
+            assert_eq!(status.code, Status::INVALID_ARGUMENT);
+        }
     }
 
     #[test]

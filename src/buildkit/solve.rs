@@ -49,6 +49,10 @@ const CGROUP_PARENT: &[u8] = b"cgroup-parent";
 /// a line `# syntax=`: it looks for none then (`frontend/dockerfile/builder/build.go`).
 const CMDLINE: &[u8] = b"cmdline";
 
+/// The option that asks a frontend for something else than a build, such as a list of its targets.
+/// That result has no image configuration, and the one that an exporter makes up has no labels.
+const REQUEST_ID: &[u8] = b"requestid";
+
 /// Labels a `Control/Solve`.
 ///
 /// # Errors
@@ -69,7 +73,17 @@ pub(super) fn control(bytes: &[u8], policy: &Policy) -> Result<Vec<u8>, Status> 
                  steers the build, as buildx does",
             ));
         }
-        request.retain_entries(control::FRONTEND_ATTRS, |option| option.key != CMDLINE)?;
+        let mut is_build = true;
+        request.retain_entries(control::FRONTEND_ATTRS, |option| {
+            is_build &= option.key != REQUEST_ID;
+            option.key != CMDLINE
+        })?;
+        if !is_build {
+            return Err(Status::new(
+                Status::FAILED_PRECONDITION,
+                "the answer to a requestid cannot be labelled as an image; ask without an exporter",
+            ));
+        }
         request.push_entry(control::FRONTEND_ATTRS, CMDLINE, b"");
     }
     Ok(request.to_bytes())
@@ -204,6 +218,22 @@ mod tests {
             request.push(control::FRONTEND, frontend.into());
         }
         request
+    }
+
+    #[test]
+    fn an_answer_that_is_no_build_is_not_exported() {
+        let exporter = exporter("moby", &[]);
+        for key in ["requestid", "target"] {
+            let mut request = exporting(control::EXPORTERS, &exporter, "dockerfile.v0");
+            request.push_entry(control::FRONTEND_ATTRS, key.as_bytes(), b"frontend.outline");
+            let status = control(&request.to_bytes(), &policy()).err();
+            let refused = (key == "requestid").then_some(Status::FAILED_PRECONDITION);
+            assert_eq!(status.map(|status| status.code), refused, "{key}");
+        }
+        let mut request = Message::default();
+        request.push(control::FRONTEND, b"dockerfile.v0".to_vec());
+        request.push_entry(control::FRONTEND_ATTRS, b"requestid", b"frontend.outline");
+        assert!(control(&request.to_bytes(), &policy()).is_ok());
     }
 
     const OPTIONS: [&str; 5] = [

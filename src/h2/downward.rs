@@ -55,7 +55,9 @@ impl<C: Calls> Mediator<'_, C> {
         let Some(stream) = self.streams.get_mut(&head.stream) else {
             return;
         };
-        stream.answered = true;
+        // An interim answer, such as 100, is followed by one more head with a status.
+        let status = head.fields.get(":status").unwrap_or_default();
+        stream.answered |= !status.starts_with('1');
         if let Some(image) = stream
             .edit
             .as_mut()

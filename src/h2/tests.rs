@@ -412,6 +412,25 @@ fn a_second_message_may_be_refused_behind_the_answer() {
 }
 
 #[test]
+fn an_interim_answer_does_not_take_the_place_of_the_status() {
+    let rules = Rules::default();
+    let mut play = Play::new(&rules);
+    play.open(1, "/edit/0");
+    let mut out = Out::default();
+    let mut interim = Fields::default();
+    interim.push(":status", "100");
+    out.headers(1, &interim.encode(), false);
+    play.daemon(&drain(&mut out));
+    let (to_client, _) = play.client(&frame(kind::DATA, 1, 1, &message(b"bad")));
+    let Some(Seen::Head(1, true, fields)) =
+        to_client.iter().find(|seen| matches!(seen, Seen::Head(..)))
+    else {
+        panic!("no answer: {to_client:?}")
+    };
+    assert_eq!(fields[0], (":status".to_owned(), "200".to_owned()));
+}
+
+#[test]
 fn what_is_no_request_of_grpc_is_rejected() {
     let rules = Rules::default();
     let mut play = Play::new(&rules);
