@@ -49,10 +49,7 @@ impl<C: Calls> Mediator<'_, C> {
             return Ok(());
         };
         let result = match held > MAX_HELD_BYTES {
-            true => Err(Status::new(
-                Status::RESOURCE_EXHAUSTED,
-                "too much is on its way on this connection",
-            )),
+            true => Err(too_much()),
             false => edit_whole(self.calls, self.number, stream),
         };
         if let Err(status) = result {
@@ -81,6 +78,13 @@ impl<C: Calls> Mediator<'_, C> {
     }
 }
 
+fn too_much() -> Status {
+    Status::new(
+        Status::RESOURCE_EXHAUSTED,
+        "too much is on its way on this connection",
+    )
+}
+
 fn edit_whole<C: Calls>(
     calls: &C,
     number: u64,
@@ -97,6 +101,9 @@ fn edit_whole<C: Calls>(
         }
         edit.image = calls.image(edit.method, &message);
         put_message(&edited, &mut stream.queue);
+        if stream.queue.len() > MAX_HELD_BYTES {
+            return Err(too_much());
+        }
     }
     match stream.client_ended && !edit.is_between() {
         true => Err(Status::new(

@@ -17,6 +17,13 @@ use super::stream::Stream;
 /// The streams a client may have open; arbitrary, builds need a dozen each.
 pub(super) const MAX_STREAMS: usize = 1000;
 
+/// While more than this waits to be written to one end, in bytes, the other is not read.
+pub(super) const MAX_BACKLOG_BYTES: usize = 128 * 1024;
+
+/// While more than this waits to be written to the client, it is not read either: what the proxy
+/// says to it by itself must not pile up.
+pub(super) const MAX_OWN_BACKLOG_BYTES: usize = 1024 * 1024;
+
 /// What may be held of messages that are edited, in bytes: four of the largest.
 pub(super) const MAX_HELD_BYTES: usize = 64 * 1024 * 1024;
 

@@ -9,14 +9,7 @@ use crate::wire::{self, Input, Interest};
 
 use super::error::ConnectionError;
 use super::frame::Out;
-use super::mediator::{Calls, Mediator, Origin};
-
-/// While more than this waits to be written to one end, in bytes, the other is not read.
-const MAX_BACKLOG_BYTES: usize = 128 * 1024;
-
-/// While more than this waits to be written to the client, it is not read either: what the proxy
-/// says to it by itself must not pile up.
-const MAX_OWN_BACKLOG_BYTES: usize = 1024 * 1024;
+use super::mediator::{Calls, MAX_BACKLOG_BYTES, Mediator, Origin};
 
 /// How long an end that is not there any more, or is told to go, holds the connection up.
 const LAST_WORD_LIMIT: Duration = Duration::from_secs(10);
@@ -136,9 +129,7 @@ impl<C: Calls> Relay<'_, '_, C> {
     }
 
     fn can_take_client(&self) -> bool {
-        self.mediator.to_daemon.len() <= MAX_BACKLOG_BYTES
-            && self.mediator.to_client.len() <= MAX_OWN_BACKLOG_BYTES
-            && self.mediator.listens_to_client()
+        self.mediator.listens_to_client()
     }
 
     fn can_take_daemon(&self) -> bool {
@@ -159,6 +150,8 @@ impl<C: Calls> Relay<'_, '_, C> {
             let input = &mut self.client.input;
             let used = self.mediator.take_from_client(input.buffered())?;
             input.consume(used);
+            // It may have stopped at a backlog, with whole frames left.
+            self.client.is_held = !self.can_take_client();
         }
         Ok(())
     }

@@ -62,6 +62,8 @@ pub(crate) struct Edit<M> {
     pub(crate) method: M,
     /// What has come of the message that is not whole yet.
     bytes: Vec<u8>,
+    /// How much of it has been cut off.
+    used: usize,
     /// The names of the image that the call makes if it succeeds.
     pub(crate) image: Option<String>,
     /// What the client will get back of the stream's window when the queue is empty.
@@ -73,18 +75,21 @@ impl<M> Edit<M> {
         Edit {
             method,
             bytes: Vec::new(),
+            used: 0,
             image: None,
             owed: 0,
         }
     }
 
     pub(crate) fn gather(&mut self, bytes: &[u8]) {
+        self.bytes.drain(..self.used);
+        self.used = 0;
         self.bytes.extend_from_slice(bytes);
     }
 
     /// Whether it stands between two messages.
     pub(crate) fn is_between(&self) -> bool {
-        self.bytes.is_empty()
+        self.bytes.len() == self.used
     }
 
     /// Cuts the next message off, without its prefix, if it is whole.
@@ -93,7 +98,7 @@ impl<M> Edit<M> {
     /// When it is compressed, or too large.
     pub(crate) fn next_message(&mut self) -> Result<Option<Vec<u8>>, Status> {
         let Some((&[compressed, l0, l1, l2, l3], rest)) =
-            self.bytes.split_first_chunk::<PREFIX_BYTES>()
+            self.bytes[self.used..].split_first_chunk::<PREFIX_BYTES>()
         else {
             return Ok(None);
         };
@@ -111,9 +116,12 @@ impl<M> Edit<M> {
         if rest.len() < len {
             return Ok(None);
         }
-        let mut message = std::mem::take(&mut self.bytes);
-        self.bytes = message.split_off(PREFIX_BYTES + len);
-        message.drain(..PREFIX_BYTES);
+        let message = rest[..len].to_vec();
+        self.used += PREFIX_BYTES + len;
+        if self.is_between() {
+            self.bytes = Vec::new();
+            self.used = 0;
+        }
         Ok(Some(message))
     }
 }

@@ -412,6 +412,39 @@ fn a_second_message_may_be_refused_behind_the_answer() {
 }
 
 #[test]
+fn a_client_waits_once_its_frames_have_become_many_bytes() {
+    let rules = Rules::default();
+    let mut play = Play::new(&rules);
+    let sent: Vec<u8> = (0..1000)
+        .flat_map(|n| headers(2 * n + 1, &format!("/{}", "x".repeat(8000))))
+        .collect();
+    let mut rest = &sent[..];
+    let mut waits = 0;
+    while !rest.is_empty() {
+        let used = play.mediator.take_from_client(rest).unwrap();
+        assert!(used > 0);
+        rest = &rest[used..];
+        waits += usize::from(!rest.is_empty());
+        play.seen();
+    }
+    assert_eq!(waits, 0, "short answers need no waiting");
+
+    let sent: Vec<u8> = (0..100)
+        .flat_map(|n| headers(2 * n + 2001, &format!("/pass/{}", "x".repeat(8000))))
+        .collect();
+    let mut rest = &sent[..];
+    while !rest.is_empty() {
+        let used = play.mediator.take_from_client(rest).unwrap();
+        assert!(used > 0);
+        assert!(play.mediator.to_daemon.len() < 150 * 1024);
+        rest = &rest[used..];
+        waits += usize::from(!rest.is_empty());
+        play.seen();
+    }
+    assert!(waits > 3, "{waits}");
+}
+
+#[test]
 fn an_interim_answer_does_not_take_the_place_of_the_status() {
     let rules = Rules::default();
     let mut play = Play::new(&rules);

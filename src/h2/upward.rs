@@ -6,7 +6,9 @@ use super::error::{Code, ConnectionError};
 use super::fields::{Head, Step};
 use super::flow::Flow;
 use super::frame::{Frame, PREFACE, flag, kind, setting};
-use super::mediator::{Calls, MAX_STREAMS, Mediator, Origin};
+use super::mediator::{
+    Calls, MAX_BACKLOG_BYTES, MAX_OWN_BACKLOG_BYTES, MAX_STREAMS, Mediator, Origin,
+};
 use super::stream::{Edit, Stream};
 
 impl<C: Calls> Mediator<'_, C> {
@@ -38,11 +40,14 @@ impl<C: Calls> Mediator<'_, C> {
         Ok(used)
     }
 
-    /// Whether anything of the client is taken now. Where it is not known yet that the daemon
+    /// Whether anything of the client is taken now: not while much waits to be written, since a
+    /// frame of few bytes may become many. Where it is not known yet that the daemon
     /// speaks HTTP/2, it gets the preface alone: it might look for requests in the frames behind
     /// it, and find what the client has put there.
     pub(crate) fn listens_to_client(&self) -> bool {
-        !self.has_preface || self.origin == Origin::Upgrade || self.is_spoken()
+        self.to_daemon.len() <= MAX_BACKLOG_BYTES
+            && self.to_client.len() <= MAX_OWN_BACKLOG_BYTES
+            && (!self.has_preface || self.origin == Origin::Upgrade || self.is_spoken())
     }
 
     fn client_frame(&mut self, frame: &Frame<'_>) -> Result<(), ConnectionError> {
