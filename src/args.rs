@@ -7,7 +7,7 @@ use nix::unistd::{Group, User};
 
 use crate::error::Error;
 use crate::labels::{self, Label, Labels};
-use crate::listener::Access;
+use crate::proxy::listener::Access;
 
 /// Clients served at a time unless the operator says otherwise. Each may have two threads, and each
 /// thread takes two of the 65,530 memory maps that Linux gives a process (`vm.max_map_count`).

@@ -10,9 +10,15 @@
 //!                            └─► tunnel: both ways, until both are done
 //! ```
 //!
-//! In three layers: bytes and values without sockets (`head` to `inject`), bytes in and out
-//! (`wire`, `exchange`, `tunnel`), and the process (`connection`, `listener`, `args`). Start
-//! reading at `connection`.
+//! The floors, from the ground up; each uses only those below it:
+//!
+//! 1. `error`, `labels`, `policy`: values.
+//! 2. `json`, `http1`, `http2`: formats and protocols, which know nothing of labels.
+//! 3. `inject`: the label injector, from the client's request to the labelled one.
+//! 4. `proxy`: sockets, connections, and the bytes between them.
+//! 5. `args`, `main` and this file: the program.
+//!
+//! Start reading at `proxy::connection`, then `inject::routes`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,37 +27,26 @@ use std::thread;
 use nix::sys::signal::{SigSet, Signal};
 
 pub mod args;
-mod ask;
-mod buildkit;
-mod cgroup;
-mod chunked;
-mod connection;
-mod create;
-mod endpoint;
 mod error;
-mod exchange;
-mod framing;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
-mod h2;
-mod head;
+mod http1;
+mod http2;
+mod inject;
 mod json;
 mod labels;
-mod listener;
-mod query;
-mod reply;
-mod target;
-mod tunnel;
-mod wire;
+mod policy;
+mod proxy;
 
 pub use error::Error;
 pub use labels::{Label, Labels};
-pub use listener::Access;
+pub use proxy::listener::Access;
 
-use connection::{Limits, Settings};
-use create::{Policy, Redirect};
-use listener::Listener;
+use policy::{Policy, Redirect};
+use proxy::cgroup;
+use proxy::connection::{Limits, Settings};
+use proxy::listener::{self, Listener};
 
 /// Listens and serves until SIGTERM or SIGINT, then removes the socket.
 ///

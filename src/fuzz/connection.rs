@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::reference::{Json, Read, Request, chunks, pairs, unescape};
 use super::{is_labelled, policy};
-use crate::connection::{Limits, Settings, serve};
+use crate::proxy::connection::{Limits, Settings, serve};
 
 /// How long the ends may take to come to an end. Far beyond what they need.
 const LIMIT: Duration = Duration::from_secs(20);

@@ -1,0 +1,283 @@
+//! Builds by `POST /build`: the labels are a parameter of the query, and the body, which is the
+//! build context, passes as it comes.
+
+use crate::error::Refusal;
+use crate::http1::query::Query;
+use crate::inject::object;
+use crate::inject::request::{Draft, Stop};
+use crate::json::{self, Object, string_map};
+use crate::policy::Policy;
+
+/// Attributes of an output with this prefix are put into the image as they are, in place of the
+/// configuration that the build made (containerimage exporter of BuildKit).
+const IMAGE_CONFIG_PREFIX: &str = "containerimage.";
+
+/// What the client's parameter `labels` may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// A JSON object of strings.
+    Object,
+    /// The same, or a list of `KEY=VALUE`, which Podman's own client sends.
+    ObjectOrList,
+}
+
+/// Lays the labels over the parameter `labels`, and takes away what would make images or
+/// containers without them.
+///
+/// # Errors
+/// 400 when the client's parameters `labels` or `outputs` cannot be understood.
+pub(crate) fn label(draft: &mut Draft, policy: &Policy, form: Form) -> Result<(), Stop> {
+    let mut query = Query::parse(&draft.query);
+    draft.name = query
+        .first("t")
+        .map(|tag| String::from_utf8_lossy(tag).into_owned());
+    let client = match text(&query, "labels")? {
+        Some(labels) => client_labels(labels, form)?,
+        None => Vec::new(),
+    };
+    let outputs = match text(&query, "outputs")? {
+        Some(outputs) => without_image_config(outputs)?,
+        None => None,
+    };
+    query.set("labels", policy.labels.over(&client).as_bytes());
+    for label in policy.labels.iter() {
+        // Podman takes these away last.
+        query.remove("unsetlabel", label.key().as_bytes());
+    }
+    // The containers of the classic builder carry the Dockerfile's labels only, so none is left
+    // behind, not even by a build that fails.
+    for name in ["rm", "forcerm"] {
+        query.set(name, b"1");
+    }
+    if let Some(parent) = &policy.cgroup_parent {
+        query.set("cgroupparent", parent.as_bytes());
+    }
+    if let Some(outputs) = outputs {
+        query.set("outputs", outputs.as_bytes());
+    }
+    draft.query = query.to_string();
+    Ok(())
+}
+
+/// The text of a parameter that holds JSON; an empty one is not there.
+fn text<'q>(query: &'q Query<'_>, name: &str) -> Result<Option<&'q str>, Refusal> {
+    match query.first(name).filter(|value| !value.is_empty()) {
+        None => Ok(None),
+        Some(value) => std::str::from_utf8(value)
+            .map(Some)
+            .map_err(|_| Refusal::bad_request(format!("the parameter {name} is not valid UTF-8"))),
+    }
+}
+
+/// The client's labels.
+fn client_labels(text: &str, form: Form) -> Result<Vec<(String, String)>, Refusal> {
+    if form == Form::ObjectOrList
+        && let Some(list) = json::decode::<Vec<String>>(text)
+    {
+        let pair = |label: String| match label.split_once('=') {
+            Some((key, value)) => (key.to_owned(), value.to_owned()),
+            None => (label, String::new()),
+        };
+        return Ok(list.into_iter().map(pair).collect());
+    }
+    string_map([text].into_iter())
+        .map_err(|what| Refusal::bad_request(format!("the parameter labels {what}")))
+}
+
+/// The outputs without attributes that replace the image's configuration; `None` when there are
+/// none such.
+fn without_image_config(text: &str) -> Result<Option<String>, Refusal> {
+    let wrong = |what: &str| Refusal::bad_request(format!("the parameter outputs {what}"));
+    let mut outputs = json::decode::<Option<Vec<Option<Object<'_>>>>>(text)
+        .ok_or_else(|| wrong("must be a list of objects"))?
+        .unwrap_or_default();
+    let mut is_changed = false;
+    for output in outputs.iter_mut().flatten() {
+        output.respell("Attrs");
+        let attrs = object::map(output, "Attrs")
+            .map_err(|refusal| wrong(&format!("cannot be read: {}", refusal.message)))?;
+        let kept = attrs
+            .iter()
+            .filter(|(name, _)| !name.starts_with(IMAGE_CONFIG_PREFIX));
+        let kept: Vec<_> = kept
+            .map(|(name, value)| format!("{}:{}", json::string(name), json::string(value)))
+            .collect();
+        if kept.len() < attrs.len() {
+            output.set("Attrs", format!("{{{}}}", kept.join(",")));
+            is_changed = true;
+        }
+    }
+    let outputs = outputs
+        .iter()
+        .map(|output| match output {
+            Some(output) => output.to_string(),
+            None => "null".to_owned(),
+        })
+        .collect::<Vec<_>>();
+    Ok(is_changed.then(|| format!("[{}]", outputs.join(","))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inject::test::{FORCED, policy};
+
+    fn labelled_by(query: &str, policy: &Policy) -> Result<Draft, Stop> {
+        let mut draft = Draft {
+            query: query.to_owned(),
+            ..Draft::default()
+        };
+        label(&mut draft, policy, Form::ObjectOrList)?;
+        Ok(draft)
+    }
+
+    fn labelled(query: &str) -> Result<Draft, Stop> {
+        labelled_by(query, &policy())
+    }
+
+    fn value(query: &str, name: &str) -> Option<String> {
+        let query = labelled(query).unwrap().query;
+        let query = Query::parse(&query);
+        assert!(query.all(name).count() < 2, "{name} is given twice");
+        let value = query.first(name)?;
+        Some(String::from_utf8(value.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn a_list_of_labels_is_podmans() {
+        let query = "labels=[\"a\"]".to_owned();
+        let mut draft = Draft {
+            query,
+            ..Draft::default()
+        };
+        assert!(matches!(
+            label(&mut draft, &policy(), Form::Object),
+            Err(Stop::Refusal(Refusal { status: 400, .. }))
+        ));
+        assert!(label(&mut draft, &policy(), Form::ObjectOrList).is_ok());
+    }
+
+    #[test]
+    fn a_build_is_labelled_in_its_query() {
+        let labels = |query: &str| value(query, "labels").unwrap();
+        for none in ["t=x", "labels=", "labels=null", "labels=[]"] {
+            assert_eq!(labels(none), format!("{{{FORCED}}}"), "{none}");
+        }
+        for client in [
+            "l%61bels=%7B%22a%22:%22b%22}&labels={}",
+            "Labels={}&labels={\"a\":\"b\",\"ci.job\":\"1\"}&LABEL%C5%BF={}",
+            "labels=[\"a%3Db\",\"ci.job\"]",
+        ] {
+            assert_eq!(
+                labels(client),
+                format!("{{\"a\":\"b\",{FORCED}}}"),
+                "{client}"
+            );
+        }
+        assert_eq!(labelled("t=a%2Fb").unwrap().name.as_deref(), Some("a/b"));
+    }
+
+    #[test]
+    fn nothing_unlabelled_is_left_behind() {
+        for query in ["", "rm=0&forcerm=0", "Rm=0&rm=true&RM=0&forceRM=0"] {
+            assert_eq!(value(query, "rm").as_deref(), Some("1"), "{query}");
+            assert_eq!(value(query, "forcerm").as_deref(), Some("1"), "{query}");
+        }
+    }
+
+    #[test]
+    fn labels_are_not_taken_away_again() {
+        let query = labelled("unsetlabel=ci.job&unsetlabel=x&UnsetLabel=note&unsetlabel=ci.jobs");
+        assert!(
+            query
+                .unwrap()
+                .query
+                .starts_with("unsetlabel=x&unsetlabel=ci.jobs&labels=")
+        );
+    }
+
+    #[test]
+    fn the_cgroup_is_the_operators() {
+        assert_eq!(
+            value("cgroupparent=/mine", "cgroupparent").as_deref(),
+            Some("/mine")
+        );
+        assert_eq!(value("", "cgroupparent"), None);
+        let policy = Policy {
+            cgroup_parent: Some("/ci/a b".to_owned()),
+            ..policy()
+        };
+        let query = labelled_by("cgroupparent=/mine&CgroupParent=/mine&x=1", &policy).unwrap();
+        assert!(query.query.starts_with("x=1&labels="));
+        assert!(query.query.ends_with("&cgroupparent=%2Fci%2Fa%20b"));
+    }
+
+    #[test]
+    fn an_output_cannot_replace_the_labels() {
+        for (client, expected) in [
+            (
+                r#"[{"Type":"image", "Attrs":{"name":"x","containerimage.config":"{}"}}]"#,
+                r#"[{"Type":"image","Attrs":{"name":"x"}}]"#,
+            ),
+            (
+                r#"[null,{"attrs":{"containerimage.config/linux/amd64":"{}"},"ATTR\u017f":{"a":"b"},"X":1}]"#,
+                r#"[null,{"X":1,"Attrs":{"a":"b"}}]"#,
+            ),
+        ] {
+            let query = format!(
+                "outputs={}",
+                crate::http1::percent::encode(client.as_bytes(), |_| false)
+            );
+            assert_eq!(value(&query, "outputs").as_deref(), Some(expected));
+        }
+        for harmless in [
+            "outputs=[%7b\"Type\":\"local\"}]",
+            "outputs=null",
+            "outputs=",
+        ] {
+            assert!(
+                labelled(harmless).unwrap().query.starts_with(harmless),
+                "{harmless}"
+            );
+        }
+        assert_eq!(value("", "outputs"), None);
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_refused() {
+        for (query, message) in [
+            (
+                "labels=x",
+                "the parameter labels must be an object of strings",
+            ),
+            (
+                "labels=[1]",
+                "the parameter labels must be an object of strings",
+            ),
+            (
+                "labels={\"a\":1}",
+                "the parameter labels must be an object of strings",
+            ),
+            ("labels=%ff", "the parameter labels is not valid UTF-8"),
+            ("outputs=%ff", "the parameter outputs is not valid UTF-8"),
+            (
+                "outputs={}",
+                "the parameter outputs must be a list of objects",
+            ),
+            (
+                "outputs=[]x",
+                "the parameter outputs must be a list of objects",
+            ),
+            (
+                "outputs=[{\"Attrs\":{\"a\":1}}]",
+                "the parameter outputs cannot be read: Attrs must be an object of strings",
+            ),
+        ] {
+            assert_eq!(
+                labelled(query),
+                Err(Stop::Refusal(Refusal::bad_request(message))),
+                "{query}"
+            );
+        }
+    }
+}

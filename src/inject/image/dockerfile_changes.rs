@@ -1,0 +1,384 @@
+//! The parameter `changes` of commits and imports: lines of a Dockerfile that the daemon applies
+//! to the new image, the labels as the last of them. The daemon joins all values and parses them
+//! as one file, so the client's own must not reach into ours.
+
+use crate::error::Refusal;
+use crate::http1::query::Query;
+use crate::inject::request::{Ask, Stop};
+use crate::labels::{Label, Labels};
+use crate::policy::Policy;
+
+/// The longest line that the daemon's parser can take is below this (`bufio.MaxScanTokenSize`);
+/// some do not tell, and ignore it and all that follows.
+const MAX_LINE_BYTES: usize = 64 * 1024;
+
+/// The instructions that are allowed here and that no parser looks for a heredoc in. `ONBUILD`,
+/// which is allowed too, may hold one.
+const WITHOUT_HEREDOC: &[&str] = &[
+    "cmd",
+    "entrypoint",
+    "env",
+    "expose",
+    "healthcheck",
+    "label",
+    "stopsignal",
+    "user",
+    "volume",
+    "workdir",
+];
+
+/// What the changes are for, which decides how Podman reads them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Commit,
+    Import,
+}
+
+/// The first version of Podman that reads the changes of a commit as a Dockerfile.
+const PODMAN_PARSES_COMMIT: u32 = 5;
+
+/// How the value of a label is written between its double quotes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Quoting {
+    /// As in a Dockerfile, where a backslash escapes.
+    Dockerfile,
+    /// As it is: the outer quotes are taken off, and that is all.
+    Literal,
+}
+
+/// Appends the labels to the changes.
+///
+/// # Errors
+/// 400 when the client's changes would keep them from being read, or when one cannot be written
+/// as a change; the daemon's own answer when it does not tell its version.
+pub(crate) fn append(
+    query: &mut Query<'_>,
+    purpose: Purpose,
+    version: &str,
+    policy: &Policy,
+    ask: &mut dyn Ask,
+) -> Result<(), Stop> {
+    query.check_case("changes")?;
+    for change in query.all("changes") {
+        check(change)?;
+    }
+    let quoting = quoting(purpose, version, &policy.labels, ask)?;
+    for label in policy.labels.iter() {
+        let line = line(label, quoting);
+        if line.len() >= MAX_LINE_BYTES - 1 {
+            let what = format!("the label {:?} is too long for a change", label.key());
+            return Err(Refusal::bad_request(what).into());
+        }
+        query.push("changes", line.as_bytes());
+    }
+    Ok(())
+}
+
+/// How the daemon wants the labels quoted; it is asked only where that makes a difference.
+fn quoting(
+    purpose: Purpose,
+    version: &str,
+    labels: &Labels,
+    ask: &mut dyn Ask,
+) -> Result<Quoting, Stop> {
+    if !labels
+        .iter()
+        .any(|label| label.value().contains(['\\', '"', '$']))
+    {
+        return Ok(Quoting::Dockerfile);
+    }
+    let answer = ask.ask("GET", &format!("{version}/version"), None)?;
+    if answer.status != 200 {
+        return Err(Stop::Answer(answer));
+    }
+    if !answer.is_podman {
+        return Ok(Quoting::Dockerfile);
+    }
+    if purpose == Purpose::Import {
+        return Ok(Quoting::Literal);
+    }
+    let podman = answer.string("Version")?;
+    let major = podman.split('.').next().and_then(|n| n.parse::<u32>().ok());
+    match major {
+        Some(..PODMAN_PARSES_COMMIT) => Ok(Quoting::Literal),
+        Some(_) => Ok(Quoting::Dockerfile),
+        None => {
+            let what = format!("the daemon's version {podman:?} is no number");
+            Err(Refusal::bad_gateway(what).into())
+        }
+    }
+}
+
+/// The instruction that sets a label. Its key needs no escapes, see [`Label::parse`].
+fn line(label: &Label, quoting: Quoting) -> String {
+    let mut line = format!("LABEL \"{}\"=\"", label.key());
+    for c in label.value().chars() {
+        if quoting == Quoting::Dockerfile && matches!(c, '\\' | '"' | '$') {
+            line.push('\\');
+        }
+        line.push(c);
+    }
+    line.push('"');
+    line
+}
+
+/// Checks that a change of the client ends where it seems to end, on all daemons.
+fn check(change: &[u8]) -> Result<(), Refusal> {
+    let result = match std::str::from_utf8(change) {
+        Ok(text) => check_lines(text),
+        Err(_) => Err("is not valid UTF-8"),
+    };
+    result.map_err(|what| {
+        let change = String::from_utf8_lossy(change);
+        Refusal::bad_request(format!("the change {change:?} {what}"))
+    })
+}
+
+/// Goes through the lines of a change as the daemon does, and says what is wrong with them.
+fn check_lines(change: &str) -> Result<(), &'static str> {
+    // The instruction so far; `Some` while it is continued.
+    let mut continued: Option<String> = None;
+    for line in change.lines() {
+        if line.contains('\r') {
+            return Err("has a carriage return inside a line, where daemons differ");
+        }
+        if line.len() >= MAX_LINE_BYTES - 1 {
+            return Err("has a line longer than daemons can read");
+        }
+        // A byte order mark is skipped at the start of the file.
+        let is_blank = |c: char| c.is_whitespace() || c == '\u{feff}';
+        if line.trim_start_matches(is_blank).starts_with('#') {
+            return Err(
+                "has a comment, which may be a directive to the parser; leave the comment out",
+            );
+        }
+        let text = line.trim_end();
+        if text.is_empty() && continued.is_some() {
+            // Does not end the instruction (deprecated, but so it is).
+            continue;
+        }
+        let instruction = continued.take().unwrap_or_default();
+        match text.strip_suffix('\\') {
+            Some(before) if before.ends_with('\\') => {
+                return Err(
+                    "has a line that ends in two backslashes, where daemons differ; quote them",
+                );
+            }
+            Some(_) if line[text.len()..].contains(|c| !matches!(c, ' ' | '\t')) => {
+                return Err("has unusual white space behind a backslash, where daemons differ");
+            }
+            Some(before) => continued = Some(instruction + before),
+            None => check_heredoc(&(instruction + line))?,
+        }
+    }
+    match continued {
+        None => Ok(()),
+        Some(_) => Err("ends in a backslash, so that it would take in what follows"),
+    }
+}
+
+/// Checks that an instruction, its continued lines joined, begins no heredoc.
+fn check_heredoc(instruction: &str) -> Result<(), &'static str> {
+    let word = instruction.split_whitespace().next().unwrap_or_default();
+    let is_safe = WITHOUT_HEREDOC
+        .iter()
+        .any(|safe| word.eq_ignore_ascii_case(safe));
+    match instruction.contains("<<") && !is_safe {
+        true => Err("may begin a heredoc, which would take in what follows; leave out the <<"),
+        false => Ok(()),
+    }
+}
+
+/// What a commit or an import calls its image, for the log.
+pub(crate) fn name(query: &Query<'_>) -> Option<String> {
+    let value = |name| match query.first(name) {
+        Some(value) if !value.is_empty() => Some(String::from_utf8_lossy(value)),
+        _ => None,
+    };
+    let repo = value("repo")?;
+    Some(match value("tag") {
+        Some(tag) => format!("{repo}:{tag}"),
+        None => repo.into_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inject::request::Answer;
+    use crate::inject::test::{Script, policy};
+
+    fn labels(texts: &[&str]) -> Policy {
+        let labels = texts.iter().map(|text| Label::parse(text).unwrap());
+        Policy {
+            labels: Labels::new(labels).unwrap(),
+            ..policy()
+        }
+    }
+
+    /// The changes of a commit or import with the query `client`.
+    fn changed(
+        client: &str,
+        purpose: Purpose,
+        policy: &Policy,
+        daemon: &mut Script,
+    ) -> Result<Vec<String>, Stop> {
+        let mut query = Query::parse(client);
+        append(&mut query, purpose, "/v1.41", policy, daemon)?;
+        let query = query.to_string();
+        Ok(Query::parse(&query)
+            .all("changes")
+            .map(|change| String::from_utf8(change.to_vec()).unwrap())
+            .collect())
+    }
+
+    #[test]
+    fn the_labels_are_the_last_changes() {
+        for purpose in [Purpose::Commit, Purpose::Import] {
+            assert_eq!(
+                changed(
+                    "changes=LABEL+a%3Dmine&x=1&c%68anges=CMD%20y",
+                    purpose,
+                    &labels(&["a=1", "b= {{x}} ü=#'`"]),
+                    &mut Script::default(),
+                )
+                .unwrap(),
+                [
+                    "LABEL a=mine",
+                    "CMD y",
+                    r#"LABEL "a"="1""#,
+                    r#"LABEL "b"=" {{x}} ü=#'`""#,
+                ]
+            );
+        }
+    }
+
+    #[test]
+    fn a_value_is_quoted_as_the_daemon_reads_it() {
+        let escaped = r#"LABEL "a"="\\\"x\" \$HOME\\""#;
+        let literal = r#"LABEL "a"="\"x" $HOME\""#;
+        let docker = || Script::default().on("GET /v1.41/version", 200, "{}");
+        let podman = |version: &str| {
+            let body = format!(r#"{{"Version":"{version}"}}"#);
+            Script::default()
+                .on("GET /v1.41/version", 200, &body)
+                .podman()
+        };
+        for (purpose, mut daemon, expected) in [
+            (Purpose::Commit, docker(), escaped),
+            (Purpose::Import, docker(), escaped),
+            (Purpose::Commit, podman("4.9.3"), literal),
+            (Purpose::Import, podman("4.9.3"), literal),
+            (Purpose::Commit, podman("5.0.0-rc1"), escaped),
+            (Purpose::Commit, podman("10.1.0"), escaped),
+            (Purpose::Import, podman("5.0.0"), literal),
+        ] {
+            let policy = labels(&[r#"a=\"x" $HOME\"#]);
+            let changes = changed("", purpose, &policy, &mut daemon).unwrap();
+            assert_eq!(changes, [expected], "{purpose:?}");
+        }
+        let mut unreadable = podman("devel");
+        assert_eq!(
+            changed("", Purpose::Commit, &policy(), &mut unreadable),
+            Err(Stop::Refusal(Refusal::bad_gateway(
+                "the daemon's version \"devel\" is no number"
+            )))
+        );
+        let mut unwilling = Script::default().on("GET /v1.41/version", 400, "too old");
+        assert!(matches!(
+            changed("", Purpose::Commit, &policy(), &mut unwilling),
+            Err(Stop::Answer(Answer { status: 400, .. }))
+        ));
+    }
+
+    #[test]
+    fn a_change_that_ends_where_it_seems_to_is_taken() {
+        for change in [
+            "",
+            "CMD",
+            " \n\n",
+            "CMD [\"sh\", \"-c\", \"cat <<x\"]",
+            "entrypoint a <\\\n<b",
+            "ENV a=`b` c=\"d\\\\\" # e",
+            "ONBUILD RUN a\\\r\n b\nCMD c",
+            "ONBUILD RUN a \\ \t\n \n\n b < c",
+            "ONBUILD RUN a < < b",
+            "LABEL x=`",
+            &format!("ENV a={}", "x".repeat(MAX_LINE_BYTES - 8)),
+        ] {
+            assert_eq!(check(change.as_bytes()), Ok(()), "{change:?}");
+        }
+    }
+
+    #[test]
+    fn a_change_that_would_take_in_the_labels_is_refused() {
+        let too_long = format!("ENV a={}", "x".repeat(MAX_LINE_BYTES - 7));
+        for (change, what) in [
+            ("CMD x \\", "ends in a backslash"),
+            ("CMD x \\ \t", "ends in a backslash"),
+            ("CMD x \\\n", "ends in a backslash"),
+            ("CMD x \\\n\n", "ends in a backslash"),
+            ("\\\n\n", "ends in a backslash"),
+            ("CMD x \\\n y \\", "ends in a backslash"),
+            ("CMD x \\\\", "has a line that ends in two backslashes"),
+            (
+                "CMD x \\\\\nCMD y",
+                "has a line that ends in two backslashes",
+            ),
+            ("CMD x \\\u{a0}\nCMD y", "has unusual white space behind"),
+            ("CMD x \\\u{a0}", "has unusual white space behind"),
+            ("CMD x\\\r\r\n y", "has a carriage return inside a line"),
+            ("CMD x\r", "has a carriage return inside a line"),
+            ("# escape=`", "has a comment"),
+            ("\u{feff} #escape=`", "has a comment"),
+            ("CMD x\n\t# y", "has a comment"),
+            ("CMD x \\\n# y\n z", "has a comment"),
+            ("ONBUILD RUN <<x", "may begin a heredoc"),
+            ("onbuild\tCOPY <<-'LABEL' /x", "may begin a heredoc"),
+            ("ONBU\u{130}LD RUN <<x", "may begin a heredoc"),
+            ("ON\\\nBUILD RUN <\\\n<x", "may begin a heredoc"),
+            ("\\\n\nONBUILD RUN <<x", "may begin a heredoc"),
+            ("CMD x\nONBUILD RUN <<x\nx", "may begin a heredoc"),
+            ("ADD <<x /x\nx", "may begin a heredoc"),
+            (&too_long, "has a line longer than daemons can read"),
+        ] {
+            let err = check(change.as_bytes()).unwrap_err();
+            let expected = format!("the change {change:?} {what}");
+            assert!(err.message.starts_with(&expected), "{}", err.message);
+            assert_eq!(err.status, 400);
+        }
+        assert!(
+            check(b"CMD \xff")
+                .unwrap_err()
+                .message
+                .ends_with("is not valid UTF-8")
+        );
+    }
+
+    #[test]
+    fn the_whole_parameter_is_checked() {
+        let refused = |client: &str, policy: &Policy| match changed(
+            client,
+            Purpose::Commit,
+            policy,
+            &mut Script::default(),
+        ) {
+            Err(Stop::Refusal(refusal)) => refusal.message,
+            other => panic!("{client}: {other:?}"),
+        };
+        let policy = labels(&["a=1"]);
+        assert_eq!(
+            refused("changes=CMD+x&changes=CMD+y%5C", &policy),
+            r#"the change "CMD y\\" ends in a backslash, so that it would take in what follows"#
+        );
+        assert_eq!(
+            refused("Changes=CMD+x", &policy),
+            "the parameter \"Changes\" must be written changes"
+        );
+        let long = labels(&[&format!("a={}", "x".repeat(MAX_LINE_BYTES))]);
+        assert_eq!(
+            refused("", &long),
+            "the label \"a\" is too long for a change"
+        );
+    }
+}

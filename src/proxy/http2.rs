@@ -1,0 +1,245 @@
+//! Moves bytes between the two sockets and the mediator. One thread serves both directions: what
+//! comes from one end may have to go to either, and a thread that waits for an end to read must
+//! not keep the other end from being read.
+
+use std::net::Shutdown;
+use std::time::Duration;
+
+use crate::policy::Policy;
+use crate::proxy::socket::{self, Input, Interest};
+
+use crate::http2::connection::{Calls, MAX_BACKLOG_BYTES, Mediator, Origin};
+use crate::http2::error::ConnectionError;
+use crate::http2::frame::Out;
+
+/// How long an end that is not there any more, or is told to go, holds the connection up.
+const LAST_WORD_LIMIT: Duration = Duration::from_secs(10);
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Both sockets are shut down.
+    Closed,
+    /// The client has been told why; it may still be sending.
+    Failed,
+    /// The daemon does not speak HTTP/2, and the client has been told nothing.
+    NotSpoken,
+}
+
+/// One socket.
+struct Side<'i> {
+    input: &'i mut Input,
+    /// Whether it sends no more.
+    has_ended: bool,
+    /// Whether it is closed both ways.
+    is_gone: bool,
+    /// Whether it has been told that nothing more comes.
+    is_told: bool,
+    /// Whether there may be frames in the buffer that have to wait.
+    is_held: bool,
+}
+
+impl<'i> Side<'i> {
+    fn new(input: &'i mut Input) -> Side<'i> {
+        Side {
+            input,
+            has_ended: false,
+            is_gone: false,
+            is_told: false,
+            is_held: false,
+        }
+    }
+
+    /// Writes what the socket takes now.
+    fn write(&mut self, out: &mut Out) {
+        while !out.is_empty() && !self.is_gone {
+            match socket::write_some(self.input.socket(), out.front()) {
+                Ok(0) => return,
+                Ok(n) => out.consume(n),
+                Err(_) => self.is_gone = true,
+            }
+        }
+        if self.is_gone {
+            out.clear();
+        }
+    }
+
+    /// Says that nothing more comes.
+    fn tell_end(&mut self) {
+        if !self.is_told {
+            self.is_told = true;
+            socket::shutdown(self.input.socket(), Shutdown::Write);
+        }
+    }
+
+    fn note(&mut self, event: Interest) {
+        self.is_gone |= event.gone;
+        if event.read && !matches!(self.input.fill(), Ok(1..)) {
+            self.has_ended = true;
+        }
+    }
+}
+
+struct Relay<'i, 'c, C: Calls> {
+    client: Side<'i>,
+    daemon: Side<'i>,
+    mediator: Mediator<'c, C>,
+}
+
+/// Relays until the client or the daemon is done, or one of them is gone.
+pub(crate) fn run(
+    number: u64,
+    policy: &Policy,
+    origin: Origin,
+    client: &mut Input,
+    daemon: &mut Input,
+) -> End {
+    let mut relay = Relay {
+        client: Side::new(client),
+        daemon: Side::new(daemon),
+        mediator: Mediator::new(number, policy, origin),
+    };
+    let end = match relay.run() {
+        Ok(()) if relay.is_spoken() => End::Closed,
+        Err(error) if relay.is_spoken() => relay.fail(&error),
+        _ => End::NotSpoken,
+    };
+    socket::shutdown(relay.daemon.input.socket(), Shutdown::Both);
+    if end == End::Closed {
+        socket::shutdown(relay.client.input.socket(), Shutdown::Both);
+    }
+    end
+}
+
+impl<C: Calls> Relay<'_, '_, C> {
+    fn run(&mut self) -> Result<(), ConnectionError> {
+        loop {
+            self.take()?;
+            self.flush();
+            if self.client.is_held && self.can_take_client()
+                || self.daemon.is_held && self.can_take_daemon()
+            {
+                continue;
+            }
+            if self.is_over() || !self.wait() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn is_spoken(&self) -> bool {
+        self.mediator.origin == Origin::Upgrade || self.mediator.is_spoken()
+    }
+
+    fn can_take_client(&self) -> bool {
+        self.mediator.listens_to_client()
+    }
+
+    fn can_take_daemon(&self) -> bool {
+        self.mediator.to_client.len() <= MAX_BACKLOG_BYTES
+    }
+
+    fn take(&mut self) -> Result<(), ConnectionError> {
+        self.daemon.is_held = !self.can_take_daemon();
+        if !self.daemon.is_held {
+            let input = &mut self.daemon.input;
+            let used = self.mediator.take_from_daemon(input.buffered());
+            input.consume(used.inspect_err(|error| {
+                log::debug!("#{} the daemon: {}", self.mediator.number, error.what);
+            })?);
+        }
+        self.client.is_held = !self.can_take_client();
+        if !self.client.is_held {
+            let input = &mut self.client.input;
+            let used = self.mediator.take_from_client(input.buffered())?;
+            input.consume(used);
+            // It may have stopped at a backlog, with whole frames left.
+            self.client.is_held = !self.can_take_client();
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) {
+        // Where the daemon has said nothing, there is still an answer to be given.
+        let is_spoken = self.is_spoken();
+        let Relay {
+            client,
+            daemon,
+            mediator,
+        } = self;
+        client.write(&mut mediator.to_client);
+        daemon.write(&mut mediator.to_daemon);
+        let is_sent = mediator.to_daemon.is_empty() && !mediator.has_waiting();
+        if client.has_ended && !client.is_held && is_sent {
+            daemon.tell_end();
+        }
+        if is_spoken && daemon.has_ended && !daemon.is_held && mediator.to_client.is_empty() {
+            client.tell_end();
+        }
+    }
+
+    /// Whether nothing more can come of it.
+    fn is_over(&self) -> bool {
+        let Relay {
+            client,
+            daemon,
+            mediator,
+        } = self;
+        let client_is_done = client.has_ended && !client.is_held;
+        let daemon_is_done = daemon.has_ended && !daemon.is_held;
+        let nothing_up = mediator.to_daemon.is_empty();
+        let nothing_down = mediator.to_client.is_empty();
+        client_is_done && client.is_gone && nothing_up
+            || daemon_is_done && daemon.is_gone && nothing_down
+            || client_is_done && daemon_is_done && nothing_up && nothing_down
+    }
+
+    /// Waits until something can be read or written, or an end is gone; false if there is no use
+    /// in waiting longer.
+    fn wait(&mut self) -> bool {
+        let (to_client, to_daemon) = (&self.mediator.to_client, &self.mediator.to_daemon);
+        let client_wish = Interest {
+            read: !self.client.has_ended && (self.can_take_client() || self.client.is_gone),
+            write: !to_client.is_empty(),
+            gone: !self.client.is_gone,
+        };
+        let daemon_wish = Interest {
+            read: !self.daemon.has_ended && self.can_take_daemon(),
+            write: !to_daemon.is_empty(),
+            gone: !self.daemon.is_gone,
+        };
+        let limit = self.client.is_gone.then_some(LAST_WORD_LIMIT);
+        let sockets = (self.client.input.socket(), self.daemon.input.socket());
+        match socket::wait_for_either((sockets.0, client_wish), (sockets.1, daemon_wish), limit) {
+            Ok(Some((client, daemon))) => {
+                self.client.note(client);
+                self.daemon.note(daemon);
+                true
+            }
+            Ok(None) | Err(_) => false,
+        }
+    }
+
+    /// Tells the client why the connection ends.
+    fn fail(&mut self, error: &ConnectionError) -> End {
+        let number = self.mediator.number;
+        log::info!("#{number} HTTP/2 ends: {:?}: {}", error.code, error.what);
+        self.mediator.fail(error);
+        loop {
+            self.client.write(&mut self.mediator.to_client);
+            if self.mediator.to_client.is_empty() {
+                return End::Failed;
+            }
+            let wish = Interest {
+                write: true,
+                ..Interest::default()
+            };
+            let socket = self.client.input.socket();
+            let rest = (&**self.daemon.input.socket(), Interest::default());
+            let result = socket::wait_for_either((socket, wish), rest, Some(LAST_WORD_LIMIT));
+            if !matches!(result, Ok(Some(_))) {
+                return End::Failed;
+            }
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The proxy itself: sockets, connections, and the bytes between them.
+//!
+//! Read `connection` first.
+
+pub(crate) mod cgroup;
+pub(crate) mod connection;
+pub(crate) mod daemon;
+pub(crate) mod exchange;
+pub(crate) mod http2;
+pub(crate) mod listener;
+pub(crate) mod response;
+pub(crate) mod socket;
+pub(crate) mod tunnel;

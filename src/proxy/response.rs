@@ -1,0 +1,112 @@
+//! The answers that the proxy makes itself, in the daemon's own shape.
+
+use crate::error::Refusal;
+use crate::inject::request::Answer;
+
+/// The answer to an `Expect: 100-continue` where the proxy wants the body itself.
+pub(crate) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// What becomes of the connection after an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Then {
+    NextRequest,
+    Close,
+}
+
+/// A refusal as a response; `{"message": ...}` is what the daemon sends and docker prints.
+pub(crate) fn refusal(refusal: &Refusal, method: &str, then: Then) -> Vec<u8> {
+    let message = format!("docker-label-proxy: {}", refusal.message);
+    let body = format!("{}\n", serde_json::json!({ "message": message }));
+    response(
+        refusal.status,
+        "Content-Type: application/json\r\n",
+        &body,
+        method,
+        then,
+    )
+}
+
+/// The daemon's answer to a question of the proxy, as the answer to the client's request.
+pub(crate) fn answer(answer: &Answer, method: &str, then: Then) -> Vec<u8> {
+    let body = String::from_utf8_lossy(&answer.body);
+    response(
+        answer.status,
+        "Content-Type: application/json\r\n",
+        &body,
+        method,
+        then,
+    )
+}
+
+/// A redirect as gorilla/mux makes it.
+pub(crate) fn redirect(location: &str, method: &str) -> Vec<u8> {
+    response(
+        301,
+        &format!("Location: {location}\r\n"),
+        "",
+        method,
+        Then::Close,
+    )
+}
+
+fn response(status: u16, headers: &str, body: &str, method: &str, then: Then) -> Vec<u8> {
+    let close = match then {
+        Then::NextRequest => "",
+        Then::Close => "Connection: close\r\n",
+    };
+    let reason = reason(status);
+    let length = body.len();
+    let body = if method == "HEAD" { "" } else { body };
+    format!("HTTP/1.1 {status} {reason}\r\n{headers}Content-Length: {length}\r\n{close}\r\n{body}")
+        .into_bytes()
+}
+
+/// The reason phrase of a status that the proxy answers with (RFC 9110 section 15).
+fn reason(status: u16) -> &'static str {
+    match status {
+        301 => "Moved Permanently",
+        400 => "Bad Request",
+        403 => "Forbidden",
+        404 => "Not Found",
+        409 => "Conflict",
+        408 => "Request Timeout",
+        413 => "Content Too Large",
+        417 => "Expectation Failed",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        _ => "Error",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_looks_like_the_daemons_errors() {
+        let no_body = Refusal::bad_request("say \"x\"");
+        assert_eq!(
+            String::from_utf8(refusal(&no_body, "POST", Then::NextRequest)).unwrap(),
+            "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: 44\r\n\r\n\
+             {\"message\":\"docker-label-proxy: say \\\"x\\\"\"}\n"
+        );
+        let head = String::from_utf8(refusal(&no_body, "HEAD", Then::Close)).unwrap();
+        assert!(
+            head.ends_with("Content-Length: 44\r\nConnection: close\r\n\r\n"),
+            "{head}"
+        );
+    }
+
+    #[test]
+    fn a_redirect_names_the_clean_path() {
+        assert_eq!(
+            redirect("/x", "GET"),
+            b"HTTP/1.1 301 Moved Permanently\r\nLocation: /x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        );
+    }
+}
