@@ -22,36 +22,65 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// Why the proxy answers a request itself. What that is on the wire, an HTTP or a gRPC status, is
+/// decided where the answer is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// The request is malformed, or means different things to different readers.
+    Malformed,
+    /// The operator does not allow it.
+    Forbidden,
+    /// Something that it names does not exist.
+    NotFound,
+    /// The client takes too long to send it.
+    Timeout,
+    /// Its body is too large to be labelled.
+    TooLarge,
+    /// Its `Expect` is not `100-continue`.
+    UnmetExpectation,
+    /// Its head is too large.
+    HeadTooLarge,
+    /// Its transfer coding is not `chunked`.
+    UnknownCoding,
+    /// The daemon cannot be reached, or does not answer in HTTP.
+    BadDaemon,
+    /// The proxy has no room for it now.
+    Busy,
+    /// The daemon takes too long.
+    DaemonTimeout,
+    /// Its HTTP version is not spoken.
+    UnknownVersion,
+}
+
 /// A request that the proxy answers itself instead of passing it on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
-    /// The HTTP status of the answer.
-    pub(crate) status: u16,
+    pub(crate) reason: Reason,
     /// What the client is told, without the program's name.
     pub(crate) message: String,
 }
 
 impl Refusal {
-    pub(crate) fn new(status: u16, message: impl Into<String>) -> Refusal {
+    pub(crate) fn new(reason: Reason, message: impl Into<String>) -> Refusal {
         Refusal {
-            status,
+            reason,
             message: message.into(),
         }
     }
 
-    /// 400: the request is malformed, or it means different things to different readers.
+    /// The request is malformed, or means different things to different readers.
     pub(crate) fn bad_request(message: impl Into<String>) -> Refusal {
-        Refusal::new(400, message)
+        Refusal::new(Reason::Malformed, message)
     }
 
-    /// 502: the daemon cannot be reached, or what it sends is no HTTP.
+    /// The daemon cannot be reached, or does not answer in HTTP.
     pub(crate) fn bad_gateway(message: impl Into<String>) -> Refusal {
-        Refusal::new(502, message)
+        Refusal::new(Reason::BadDaemon, message)
     }
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.status, self.message)
+        f.write_str(&self.message)
     }
 }

@@ -13,7 +13,7 @@ use crate::http1::target::Target;
 use crate::http2;
 use crate::inject::buildkit::{self, Method};
 use crate::inject::recipe::Recipe;
-use crate::inject::request::{Answer, Ask, Draft};
+use crate::inject::request::{Answer, CreateRequest, Daemon};
 use crate::labels::{Label, Labels};
 use crate::policy::Policy;
 use reference::{Json, Read, chunks, fold, instructions, pairs, unescape};
@@ -183,8 +183,13 @@ struct Script<'a> {
     asked: Vec<(String, String)>,
 }
 
-impl Ask for Script<'_> {
-    fn ask(&mut self, method: &str, target: &str, body: Option<&str>) -> Result<Answer, Refusal> {
+impl Daemon for Script<'_> {
+    fn request(
+        &mut self,
+        method: &str,
+        target: &str,
+        body: Option<&str>,
+    ) -> Result<Answer, Refusal> {
         self.asked.push((
             format!("{method} {target}"),
             body.unwrap_or_default().to_owned(),
@@ -250,10 +255,10 @@ pub fn json(bytes: &[u8]) {
     ];
     let recipe = recipes[usize::from(first.wrapping_sub(b'a')) % recipes.len()];
     let mut parts = rest.split(|&b| b == 0xff);
-    let mut draft = Draft {
+    let mut draft = CreateRequest {
         version: "/v1.41".to_owned(),
         body: parts.next().unwrap_or_default().to_vec(),
-        ..Draft::default()
+        ..CreateRequest::default()
     };
     let mut script = Script {
         answers: parts.collect(),
@@ -418,9 +423,9 @@ pub fn query(bytes: &[u8]) {
     let mut parts = rest.splitn(2, |&b| b == 0xff);
     let client = String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
     let answer = parts.next().unwrap_or(b"{}");
-    let mut draft = Draft {
+    let mut draft = CreateRequest {
         query: client.clone(),
-        ..Draft::default()
+        ..CreateRequest::default()
     };
     let mut script = Script {
         answers: vec![b"", b"", answer],

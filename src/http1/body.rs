@@ -1,7 +1,7 @@
 //! Which bytes after a head are its body (RFC 9112 section 6), and counting them off as they
 //! pass. Refuses a request whose body two readers could end in different places.
 
-use crate::error::Refusal;
+use crate::error::{Reason, Refusal};
 use crate::http1::chunked::Chunked;
 use crate::http1::head::{Headers, RequestHead, ResponseHead};
 
@@ -40,7 +40,7 @@ impl RequestFraming {
                 if !coding.eq_ignore_ascii_case(b"chunked") {
                     let coding = coding.escape_ascii();
                     return Err(Refusal::new(
-                        501,
+                        Reason::UnknownCoding,
                         format!("Transfer-Encoding \"{coding}\" is not \"chunked\""),
                     ));
                 }
@@ -212,31 +212,46 @@ mod tests {
     #[test]
     fn an_ambiguous_request_is_refused() {
         for (headers, status) in [
-            ("Content-Length: 1\r\nTransfer-Encoding: chunked\r\n", 400),
-            ("Content-Length: 1\r\nContent-Length: 1\r\n", 400),
-            ("Content-Length: 1, 1\r\n", 400),
-            ("Content-Length: +1\r\n", 400),
-            ("Content-Length: -1\r\n", 400),
-            ("Content-Length: 0x1\r\n", 400),
-            ("Content-Length: \r\n", 400),
-            ("Content-Length: 9223372036854775808\r\n", 400),
-            ("Content-Length: 99999999999999999999999\r\n", 400),
+            (
+                "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n",
+                Reason::Malformed,
+            ),
+            (
+                "Content-Length: 1\r\nContent-Length: 1\r\n",
+                Reason::Malformed,
+            ),
+            ("Content-Length: 1, 1\r\n", Reason::Malformed),
+            ("Content-Length: +1\r\n", Reason::Malformed),
+            ("Content-Length: -1\r\n", Reason::Malformed),
+            ("Content-Length: 0x1\r\n", Reason::Malformed),
+            ("Content-Length: \r\n", Reason::Malformed),
+            ("Content-Length: 9223372036854775808\r\n", Reason::Malformed),
+            (
+                "Content-Length: 99999999999999999999999\r\n",
+                Reason::Malformed,
+            ),
             (
                 "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
-                400,
+                Reason::Malformed,
             ),
-            ("Transfer-Encoding: identity\r\n", 501),
-            ("Transfer-Encoding: gzip, chunked\r\n", 501),
-            ("Transfer-Encoding: chunked, chunked\r\n", 501),
-            ("Transfer-Encoding: \r\n", 501),
+            ("Transfer-Encoding: identity\r\n", Reason::UnknownCoding),
+            (
+                "Transfer-Encoding: gzip, chunked\r\n",
+                Reason::UnknownCoding,
+            ),
+            (
+                "Transfer-Encoding: chunked, chunked\r\n",
+                Reason::UnknownCoding,
+            ),
+            ("Transfer-Encoding: \r\n", Reason::UnknownCoding),
         ] {
-            assert_eq!(request(1, headers).unwrap_err().status, status, "{headers}");
+            assert_eq!(request(1, headers).unwrap_err().reason, status, "{headers}");
         }
         assert_eq!(
             request(0, "Transfer-Encoding: chunked\r\n")
                 .unwrap_err()
-                .status,
-            400
+                .reason,
+            Reason::Malformed
         );
     }
 

@@ -2,7 +2,7 @@
 //! written again from its parts. Stricter than httparse where two readers could differ; leaves
 //! the meaning of the fields to others.
 
-use crate::error::Refusal;
+use crate::error::{Reason, Refusal};
 
 /// The largest head that is read, in bytes; the same as Go's `http.DefaultMaxHeaderBytes`, so
 /// that no request is refused that the daemon would take.
@@ -51,7 +51,7 @@ impl HeadEnd {
         self.scanned = buf.len();
         if buf.len() >= MAX_HEAD_BYTES {
             return Err(Refusal::new(
-                431,
+                Reason::HeadTooLarge,
                 format!("the head is longer than {MAX_HEAD_BYTES} bytes"),
             ));
         }
@@ -115,7 +115,10 @@ impl RequestHead {
     pub(crate) fn parse(head: &[u8]) -> Result<RequestHead, Refusal> {
         if head.starts_with(b"PRI * HTTP/2") {
             // Not 403: a client that tries HTTP/2 first falls back on what looks like an old daemon.
-            return Err(Refusal::new(505, "HTTP/2 is not spoken here; use HTTP/1.1"));
+            return Err(Refusal::new(
+                Reason::UnknownVersion,
+                "HTTP/2 is not spoken here; use HTTP/1.1",
+            ));
         }
         with_headers(|headers| {
             let mut request = httparse::Request::new(headers);
@@ -133,10 +136,14 @@ impl RequestHead {
             })
         })
         .map_err(|err| match err {
-            ParseError::TooManyHeaders => {
-                Refusal::new(431, format!("the head has more than {MAX_HEADERS} lines"))
-            }
-            ParseError::Version => Refusal::new(505, "the HTTP version is neither 1.0 nor 1.1"),
+            ParseError::TooManyHeaders => Refusal::new(
+                Reason::HeadTooLarge,
+                format!("the head has more than {MAX_HEADERS} lines"),
+            ),
+            ParseError::Version => Refusal::new(
+                Reason::UnknownVersion,
+                "the HTTP version is neither 1.0 nor 1.1",
+            ),
             ParseError::Other(what) => {
                 Refusal::bad_request(format!("malformed request head: {what}"))
             }
@@ -276,17 +283,17 @@ mod tests {
         for (head, expected) in [
             (
                 &b"GET / HTTP/1.1\n"[..],
-                "400 a line of the head ends in LF without CR",
+                "a line of the head ends in LF without CR",
             ),
             (
                 b"GET / HTTP/1.1\r\nHost: x\n\r\n",
-                "400 a line of the head ends in LF without CR",
+                "a line of the head ends in LF without CR",
             ),
             (
                 b"\r\nGET / HTTP/1.1\r\n",
-                "400 an empty line stands before the request",
+                "an empty line stands before the request",
             ),
-            (b"\n", "400 a line of the head ends in LF without CR"),
+            (b"\n", "a line of the head ends in LF without CR"),
         ] {
             assert_eq!(
                 HeadEnd::default().find(head).unwrap_err().to_string(),
@@ -294,13 +301,16 @@ mod tests {
             );
         }
         let long = vec![b'x'; MAX_HEAD_BYTES];
-        assert_eq!(HeadEnd::default().find(&long).unwrap_err().status, 431);
+        assert_eq!(
+            HeadEnd::default().find(&long).unwrap_err().reason,
+            Reason::HeadTooLarge
+        );
         assert_eq!(HeadEnd::default().find(&long[1..]), Ok(None));
         let mut ends_too_late = vec![b'x'; MAX_HEAD_BYTES - 2];
         ends_too_late.extend_from_slice(b"\r\n\r\n");
         assert_eq!(
-            HeadEnd::default().find(&ends_too_late).unwrap_err().status,
-            431
+            HeadEnd::default().find(&ends_too_late).unwrap_err().reason,
+            Reason::HeadTooLarge
         );
     }
 
@@ -321,23 +331,23 @@ mod tests {
     #[test]
     fn what_the_grammar_forbids_is_refused() {
         for (head, status) in [
-            ("GET  / HTTP/1.1\r\n\r\n", 400),
-            ("GET / HTTP/1.1 \r\n\r\n", 400),
-            ("GET / HTTP/1.2\r\n\r\n", 505),
-            ("GET / HTTP/2.0\r\n\r\n", 505),
-            ("GET /\r\n\r\n", 400),
-            ("PRI * HTTP/2.0\r\n\r\n", 505),
-            ("GET /\u{1} HTTP/1.1\r\n\r\n", 400),
-            ("GET / HTTP/1.1\r\nA : b\r\n\r\n", 400),
-            ("GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n", 400),
-            ("GET / HTTP/1.1\r\n: b\r\n\r\n", 400),
-            ("GET / HTTP/1.1\r\nA: b\0\r\n\r\n", 400),
-            ("GET / HTTP/1.1\r\nA: b\u{1}\r\n\r\n", 400),
-            ("GET / HTTP/1.1\r\nA: b\rc\r\n\r\n", 400),
-            ("GET / HTTP/1.1\r\nA\r\n\r\n", 400),
+            ("GET  / HTTP/1.1\r\n\r\n", Reason::Malformed),
+            ("GET / HTTP/1.1 \r\n\r\n", Reason::Malformed),
+            ("GET / HTTP/1.2\r\n\r\n", Reason::UnknownVersion),
+            ("GET / HTTP/2.0\r\n\r\n", Reason::UnknownVersion),
+            ("GET /\r\n\r\n", Reason::Malformed),
+            ("PRI * HTTP/2.0\r\n\r\n", Reason::UnknownVersion),
+            ("GET /\u{1} HTTP/1.1\r\n\r\n", Reason::Malformed),
+            ("GET / HTTP/1.1\r\nA : b\r\n\r\n", Reason::Malformed),
+            ("GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n", Reason::Malformed),
+            ("GET / HTTP/1.1\r\n: b\r\n\r\n", Reason::Malformed),
+            ("GET / HTTP/1.1\r\nA: b\0\r\n\r\n", Reason::Malformed),
+            ("GET / HTTP/1.1\r\nA: b\u{1}\r\n\r\n", Reason::Malformed),
+            ("GET / HTTP/1.1\r\nA: b\rc\r\n\r\n", Reason::Malformed),
+            ("GET / HTTP/1.1\r\nA\r\n\r\n", Reason::Malformed),
         ] {
             match RequestHead::parse(head.as_bytes()) {
-                Err(refusal) => assert_eq!(refusal.status, status, "{head:?}: {refusal}"),
+                Err(refusal) => assert_eq!(refusal.reason, status, "{head:?}: {refusal}"),
                 Ok(parsed) => panic!("{head:?}: {parsed:?}"),
             }
         }
@@ -357,8 +367,8 @@ mod tests {
         assert_eq!(
             RequestHead::parse(head(1025).as_bytes())
                 .unwrap_err()
-                .status,
-            431
+                .reason,
+            Reason::HeadTooLarge
         );
     }
 

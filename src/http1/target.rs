@@ -159,6 +159,7 @@ pub(crate) fn clean(path: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Reason;
 
     #[test]
     fn every_spelling_of_a_path_is_read_as_the_daemon_reads_it() {
@@ -203,8 +204,8 @@ mod tests {
             "http://a:1:2/a",
         ] {
             assert_eq!(
-                Target::parse(target).map_err(|refusal| refusal.status),
-                Err(400),
+                Target::parse(target).map_err(|refusal| refusal.reason),
+                Err(Reason::Malformed),
                 "{target:?}"
             );
         }

@@ -11,7 +11,7 @@ use crate::inject::container::docker_volumes::{Image, asked, clean_path, targets
 use crate::inject::container::podman_volumes::{Store, free};
 use crate::inject::image::dockerfile_changes::{self, Purpose};
 use crate::inject::object::{self, Empty, sole_as};
-use crate::inject::request::{Ask, Draft, Stop};
+use crate::inject::request::{CreateRequest, Daemon, Rejection};
 use crate::inject::socket_mounts;
 use crate::json::{self, Object, string_map};
 use crate::policy::Policy;
@@ -23,7 +23,7 @@ const IMAGE_VOLUME_OPTIONS: &str = r#"["rprivate","rw","nodev","exec"]"#;
 ///
 /// # Errors
 /// 400 when the body is no JSON object or its labels are no object of strings.
-pub(crate) fn object(draft: &mut Draft, policy: &Policy) -> Result<(), Stop> {
+pub(crate) fn object(draft: &mut CreateRequest, policy: &Policy) -> Result<(), Rejection> {
     let mut object = object::parse(&draft.body, Empty::IsError)?;
     draft.name = object::name(&object, "name");
     object::lay_labels(&mut object, "labels", &policy.labels)?;
@@ -35,7 +35,7 @@ pub(crate) fn object(draft: &mut Draft, policy: &Policy) -> Result<(), Stop> {
 ///
 /// # Errors
 /// 400 when the client's parameter is no JSON object of strings, or given twice.
-pub(crate) fn secret(draft: &mut Draft, policy: &Policy) -> Result<(), Stop> {
+pub(crate) fn secret(draft: &mut CreateRequest, policy: &Policy) -> Result<(), Rejection> {
     let mut query = Query::parse(&draft.query);
     let name = query.first("name");
     draft.name = name.map(|name| String::from_utf8_lossy(name).into_owned());
@@ -55,11 +55,15 @@ pub(crate) fn secret(draft: &mut Draft, policy: &Policy) -> Result<(), Stop> {
 ///
 /// # Errors
 /// When the client's changes may take in the labels.
-pub(crate) fn import(draft: &mut Draft, policy: &Policy, ask: &mut dyn Ask) -> Result<(), Stop> {
+pub(crate) fn import(
+    draft: &mut CreateRequest,
+    policy: &Policy,
+    daemon: &mut dyn Daemon,
+) -> Result<(), Rejection> {
     let mut query = Query::parse(&draft.query);
     let name = query.first("reference");
     draft.name = name.map(|name| String::from_utf8_lossy(name).into_owned());
-    dockerfile_changes::append(&mut query, Purpose::Import, &draft.version, policy, ask)?;
+    dockerfile_changes::append(&mut query, Purpose::Import, &draft.version, policy, daemon)?;
     draft.query = query.to_string();
     Ok(())
 }
@@ -69,7 +73,11 @@ pub(crate) fn import(draft: &mut Draft, policy: &Policy, ask: &mut dyn Ask) -> R
 /// # Errors
 /// When the body cannot be understood, when it gets around the operator's cgroup, and when the
 /// daemon says no to a question, as it would to the create.
-pub(crate) fn container(draft: &mut Draft, policy: &Policy, ask: &mut dyn Ask) -> Result<(), Stop> {
+pub(crate) fn container(
+    draft: &mut CreateRequest,
+    policy: &Policy,
+    daemon: &mut dyn Daemon,
+) -> Result<(), Rejection> {
     let body = std::mem::take(&mut draft.body);
     let mut spec = object::parse(&body, Empty::IsError)?;
     draft.name = object::name(&spec, "name");
@@ -83,7 +91,7 @@ pub(crate) fn container(draft: &mut Draft, policy: &Policy, ask: &mut dyn Ask) -
         true => text("image")?,
         false => String::new(),
     };
-    let pod = Pod::ask(&text("pod")?, draft, ask)?;
+    let pod = Pod::ask(&text("pod")?, draft, daemon)?;
     if let Some(parent) = &policy.cgroup_parent {
         if text("cgroups_mode")? == "split" {
             let what = "cgroups_mode \"split\" puts the container beside the cgroup it must be in";
@@ -94,7 +102,7 @@ pub(crate) fn container(draft: &mut Draft, policy: &Policy, ask: &mut dyn Ask) -
             false => spec.set("cgroup_parent", json::string(parent)),
         }
     }
-    label_spec(&mut spec, &image, pod.mounts, draft, policy, ask)?;
+    label_spec(&mut spec, &image, pod.mounts, draft, policy, daemon)?;
     draft.body = spec.to_string().into_bytes();
     Ok(())
 }
@@ -104,7 +112,11 @@ pub(crate) fn container(draft: &mut Draft, policy: &Policy, ask: &mut dyn Ask) -
 /// # Errors
 /// When the body cannot be understood, and when the daemon says no to a question, as it would to
 /// the create.
-pub(crate) fn pod(draft: &mut Draft, policy: &Policy, ask: &mut dyn Ask) -> Result<(), Stop> {
+pub(crate) fn pod(
+    draft: &mut CreateRequest,
+    policy: &Policy,
+    daemon: &mut dyn Daemon,
+) -> Result<(), Rejection> {
     let body = std::mem::take(&mut draft.body);
     let mut spec = object::parse(&body, Empty::IsError)?;
     draft.name = object::name(&spec, "name");
@@ -115,7 +127,7 @@ pub(crate) fn pod(draft: &mut Draft, policy: &Policy, ask: &mut dyn Ask) -> Resu
     if let Some(parent) = &policy.cgroup_parent {
         spec.set("cgroup_parent", json::string(parent));
     }
-    label_spec(&mut spec, &image, Vec::new(), draft, policy, ask)?;
+    label_spec(&mut spec, &image, Vec::new(), draft, policy, daemon)?;
     draft.body = spec.to_string().into_bytes();
     Ok(())
 }
@@ -130,13 +142,13 @@ struct Pod {
 }
 
 impl Pod {
-    fn ask(name: &str, draft: &Draft, ask: &mut dyn Ask) -> Result<Pod, Stop> {
+    fn ask(name: &str, draft: &CreateRequest, daemon: &mut dyn Daemon) -> Result<Pod, Rejection> {
         if name.is_empty() {
             return Ok(Pod::default());
         }
         let name = encode(name.as_bytes(), is_unreserved);
         let target = format!("{}/libpod/pods/{name}/json", draft.version);
-        let answer = asked(ask.ask("GET", &target, None)?)?;
+        let answer = asked(daemon.get(&target)?)?;
         Ok(answer.read(|pod| {
             let mounts: Vec<Object<'_>> = sole_as(pod, "mounts", "a list of objects")?;
             let parent: String = sole_as(pod, "CgroupParent", "a string")?;
@@ -155,10 +167,10 @@ fn label_spec(
     spec: &mut Object<'_>,
     image: &str,
     mut taken: Vec<String>,
-    draft: &Draft,
+    draft: &CreateRequest,
     policy: &Policy,
-    ask: &mut dyn Ask,
-) -> Result<(), Stop> {
+    daemon: &mut dyn Daemon,
+) -> Result<(), Rejection> {
     socket_mounts::libpod_mounts(spec, policy)?;
     let volumes: Vec<&RawValue> = sole_as(spec, "volumes", "a list of objects")?;
     let mut volumes: Vec<String> = volumes.iter().map(|v| v.get().to_owned()).collect();
@@ -176,8 +188,8 @@ fn label_spec(
         taken.extend(targets(&mounts, target)?);
     }
     let from: Vec<String> = sole_as(spec, "volumes_from", "a list of strings")?;
-    let image = Image::ask(image, "/libpod/images", draft, ask)?.volumes;
-    let image = free(image, &mut taken, &from, draft, ask)?;
+    let image = Image::ask(image, "/libpod/images", draft, daemon)?.volumes;
+    let image = free(image, &mut taken, &from, draft, daemon)?;
     if let Some(path) = image.iter().find(|path| !path.starts_with('/')) {
         let what =
             format!("the volume of the image at {path:?} cannot be labelled; it has no full path");
@@ -186,7 +198,7 @@ fn label_spec(
     // Says whether they can be labelled, so it comes before anything is created.
     object::lay_labels(spec, "labels", &policy.labels)?;
 
-    let mut store = Store::new(draft, policy, ask);
+    let mut store = Store::new(draft, policy, daemon);
     let is_changed = !image.is_empty() || wanted.iter().flatten().any(|v| v.name.is_empty());
     for (text, volume) in volumes.iter_mut().zip(wanted) {
         let Some(volume) = volume else { continue };
@@ -246,6 +258,7 @@ impl Volume {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Reason;
     use crate::inject::test::{FORCED, Script, policy};
 
     const CREATE: &str = "POST /v4.3.1/volumes/create";
@@ -260,15 +273,15 @@ mod tests {
             .on(CREATE, 201, made)
     }
 
-    fn draft_of(body: &str) -> Draft {
-        Draft {
+    fn draft_of(body: &str) -> CreateRequest {
+        CreateRequest {
             version: "/v4.3.1".to_owned(),
             body: body.into(),
-            ..Draft::default()
+            ..CreateRequest::default()
         }
     }
 
-    fn labelled(body: &str, policy: &Policy, daemon: &mut Script) -> Result<String, Stop> {
+    fn labelled(body: &str, policy: &Policy, daemon: &mut Script) -> Result<String, Rejection> {
         let mut draft = draft_of(body);
         container(&mut draft, policy, daemon)?;
         Ok(String::from_utf8(draft.body).unwrap())
@@ -293,15 +306,15 @@ mod tests {
     #[test]
     fn a_secret_is_labelled_in_its_query() {
         let labelled = |query: &str| {
-            let mut draft = Draft {
+            let mut draft = CreateRequest {
                 query: query.to_owned(),
-                ..Draft::default()
+                ..CreateRequest::default()
             };
             secret(&mut draft, &policy())?;
             assert_eq!(draft.name.as_deref(), Some("s"));
             let query = Query::parse(&draft.query);
             let labels = query.sole("labels").unwrap().unwrap().to_vec();
-            Ok::<_, Stop>(String::from_utf8(labels).unwrap())
+            Ok::<_, Rejection>(String::from_utf8(labels).unwrap())
         };
         for none in [
             "name=s",
@@ -316,15 +329,15 @@ mod tests {
         );
         for wrong in ["labels=x", "labels=%ff", "labels={}&labels={}", "LABELS={}"] {
             let refused = labelled(&format!("name=s&{wrong}"));
-            assert!(matches!(refused, Err(Stop::Refusal(_))), "{wrong}");
+            assert!(matches!(refused, Err(Rejection::Refusal(_))), "{wrong}");
         }
     }
 
     #[test]
     fn an_import_is_never_a_pull() {
-        let mut draft = Draft {
+        let mut draft = CreateRequest {
             query: "reference=a&fromImage=b".to_owned(),
-            ..Draft::default()
+            ..CreateRequest::default()
         };
         let mut daemon = Script::default().on("GET /version", 200, "{}").podman();
         import(&mut draft, &policy(), &mut daemon).unwrap();
@@ -413,7 +426,7 @@ mod tests {
             assert!(is_in_pod || labelled.contains(parent), "{pod}");
         }
         let around = r#"{"cgroups_mode":"split"}"#;
-        assert!(matches!(labelled(around, ""), Err(Stop::Refusal(_))));
+        assert!(matches!(labelled(around, ""), Err(Rejection::Refusal(_))));
     }
 
     #[test]
@@ -445,7 +458,9 @@ mod tests {
         ] {
             let mut daemon = daemon("{\"relative\":{}}");
             match labelled(body, &policy(), &mut daemon) {
-                Err(Stop::Refusal(refusal)) => assert_eq!(refusal.status, 400, "{body}"),
+                Err(Rejection::Refusal(refusal)) => {
+                    assert_eq!(refusal.reason, Reason::Malformed, "{body}")
+                }
                 other => panic!("{body}: {other:?}"),
             }
             assert!(daemon.asked.iter().all(|asked| asked == IMAGE), "{body}");
@@ -457,7 +472,7 @@ mod tests {
         let refused = |body: &str, question: &str| {
             let mut daemon = Script::default().on(question, 404, "no");
             match labelled(body, &policy(), &mut daemon) {
-                Err(Stop::Answer(answer)) => assert_eq!(answer.status, 404),
+                Err(Rejection::Answer(answer)) => assert_eq!(answer.status, 404),
                 other => panic!("{other:?}"),
             }
         };

@@ -2,10 +2,10 @@
 //! daemon copies those and takes no others with them (`validateConfiguration` and
 //! `getConfigNetwork` in moby's libnetwork).
 
-use crate::error::Refusal;
+use crate::error::{Reason, Refusal};
 use crate::http1::percent::{encode, is_unreserved};
 use crate::inject::object::{self, Empty, sole_as};
-use crate::inject::request::{Answer, Ask, Draft, Stop};
+use crate::inject::request::{Answer, CreateRequest, Daemon, Rejection};
 use crate::json::{self, Object};
 use crate::policy::Policy;
 
@@ -13,7 +13,11 @@ use crate::policy::Policy;
 ///
 /// # Errors
 /// When the body cannot be understood, and when the config-only network does not hold the labels.
-pub(crate) fn label(draft: &mut Draft, policy: &Policy, ask: &mut dyn Ask) -> Result<(), Stop> {
+pub(crate) fn label(
+    draft: &mut CreateRequest,
+    policy: &Policy,
+    daemon: &mut dyn Daemon,
+) -> Result<(), Rejection> {
     let body = std::mem::take(&mut draft.body);
     let mut network = object::parse(&body, Empty::IsDefaults)?;
     draft.name = object::name(&network, "Name");
@@ -23,7 +27,7 @@ pub(crate) fn label(draft: &mut Draft, policy: &Policy, ask: &mut dyn Ask) -> Re
         object::lay_labels(&mut network, "Labels", &policy.labels)?;
     } else {
         keep_on_this_node(&mut network)?;
-        check(&from, draft, policy, ask)?;
+        check(&from, draft, policy, daemon)?;
     }
     draft.body = network.to_string().into_bytes();
     Ok(())
@@ -48,13 +52,18 @@ fn keep_on_this_node(network: &mut Object<'_>) -> Result<(), Refusal> {
 
 /// Checks that the config-only network of this name holds the labels. Old daemons may have
 /// several of one name, and take any.
-fn check(name: &str, draft: &Draft, policy: &Policy, ask: &mut dyn Ask) -> Result<(), Stop> {
+fn check(
+    name: &str,
+    draft: &CreateRequest,
+    policy: &Policy,
+    daemon: &mut dyn Daemon,
+) -> Result<(), Rejection> {
     let filters = format!("{{\"name\":{{{}:true}}}}", json::string(name));
     let filters = encode(filters.as_bytes(), is_unreserved);
     let target = format!("{}/networks?filters={filters}", draft.version);
-    let answer = ask.ask("GET", &target, None)?;
+    let answer = daemon.get(&target)?;
     if answer.status != 200 {
-        return Err(Stop::Answer(answer));
+        return Err(Rejection::Answer(answer));
     }
     let networks: Vec<Object<'_>> = serde_json::from_slice(&answer.body)
         .map_err(|_| Refusal::bad_gateway("the daemon's answer to a question is no list"))?;
@@ -87,7 +96,7 @@ fn check(name: &str, draft: &Draft, policy: &Policy, ask: &mut dyn Ask) -> Resul
     }
     if !exists {
         let what = format!("there is no config-only network {name:?}");
-        return Err(Refusal::new(404, what).into());
+        return Err(Refusal::new(Reason::NotFound, what).into());
     }
     Ok(())
 }
@@ -101,11 +110,11 @@ mod tests {
         "GET /v1.41/networks?filters=%7B%22name%22%3A%7B%22c%20%2F%C3%A9%22%3Atrue%7D%7D";
     const FROM: &str = r#"{"Name":"n","ConfigFrom":{"Network":"c /é"}}"#;
 
-    fn labelled(body: &str, daemon: &mut Script) -> Result<String, Stop> {
-        let mut draft = Draft {
+    fn labelled(body: &str, daemon: &mut Script) -> Result<String, Rejection> {
+        let mut draft = CreateRequest {
             version: "/v1.41".to_owned(),
             body: body.into(),
-            ..Draft::default()
+            ..CreateRequest::default()
         };
         label(&mut draft, &policy(), daemon)?;
         Ok(String::from_utf8(draft.body).unwrap())
@@ -113,8 +122,8 @@ mod tests {
 
     fn status(body: &str, daemon: &mut Script) -> u16 {
         match labelled(body, daemon) {
-            Err(Stop::Refusal(refusal)) => refusal.status,
-            Err(Stop::Answer(answer)) => answer.status,
+            Err(Rejection::Refusal(refusal)) => crate::proxy::response::status(refusal.reason),
+            Err(Rejection::Answer(answer)) => answer.status,
             Ok(_) => 200,
         }
     }
@@ -164,7 +173,7 @@ mod tests {
             FROM,
             &mut Script::default().on(ASK, 200, &format!("[{}]", config_only("null"))),
         ) {
-            Err(Stop::Refusal(refusal)) => refusal.message,
+            Err(Rejection::Refusal(refusal)) => refusal.message,
             other => panic!("{other:?}"),
         };
         assert!(

@@ -2,7 +2,7 @@
 //! recipes for richer objects share.
 
 use crate::error::Refusal;
-use crate::inject::request::{Draft, Stop};
+use crate::inject::request::{CreateRequest, Rejection};
 use crate::json::{self, Object, string_map};
 use crate::labels::Labels;
 use crate::policy::Policy;
@@ -20,7 +20,11 @@ pub(crate) enum Empty {
 ///
 /// # Errors
 /// 400 when the body is no JSON object or its labels are no object of strings.
-pub(crate) fn label(draft: &mut Draft, policy: &Policy, empty: Empty) -> Result<(), Stop> {
+pub(crate) fn label(
+    draft: &mut CreateRequest,
+    policy: &Policy,
+    empty: Empty,
+) -> Result<(), Rejection> {
     let mut object = parse(&draft.body, empty)?;
     draft.name = name(&object, "Name");
     lay_labels(&mut object, "Labels", &policy.labels)?;
@@ -70,8 +74,8 @@ pub(crate) fn lay_labels(
 pub(crate) fn edit(
     object: &mut Object<'_>,
     field: &'static str,
-    edit: impl FnOnce(&mut Object<'_>) -> Result<(), Stop>,
-) -> Result<(), Stop> {
+    edit: impl FnOnce(&mut Object<'_>) -> Result<(), Rejection>,
+) -> Result<(), Rejection> {
     let Some(mut member) = sole_as::<Option<Object<'_>>>(object, field, "an object")? else {
         return Ok(());
     };
@@ -141,12 +145,13 @@ pub(crate) fn sole_as<'o, T: serde::Deserialize<'o> + Default>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Reason;
     use crate::inject::test::{FORCED, policy};
 
-    fn labelled(body: &str, empty: Empty) -> Result<(String, Option<String>), Stop> {
-        let mut draft = Draft {
+    fn labelled(body: &str, empty: Empty) -> Result<(String, Option<String>), Rejection> {
+        let mut draft = CreateRequest {
             body: body.into(),
-            ..Draft::default()
+            ..CreateRequest::default()
         };
         label(&mut draft, &policy(), empty)?;
         Ok((String::from_utf8(draft.body).unwrap(), draft.name))
@@ -194,7 +199,10 @@ mod tests {
             assert_eq!(body, format!("{{\"Labels\":{{{FORCED}}}}}"));
             assert!(matches!(
                 labelled(client, Empty::IsError),
-                Err(Stop::Refusal(Refusal { status: 400, .. }))
+                Err(Rejection::Refusal(Refusal {
+                    reason: Reason::Malformed,
+                    ..
+                }))
             ));
         }
     }
@@ -216,7 +224,7 @@ mod tests {
                 "the request body is not a JSON object, so it cannot be labelled",
             ),
         ] {
-            let expected = Stop::Refusal(Refusal::bad_request(message));
+            let expected = Rejection::Refusal(Refusal::bad_request(message));
             assert_eq!(
                 labelled(client, Empty::IsDefaults).unwrap_err(),
                 expected,

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::inject::image::build::{self, Form};
 use crate::inject::image::{commit, import};
 use crate::inject::object::{self, Empty};
-use crate::inject::request::{Ask, Draft, Stop};
+use crate::inject::request::{CreateRequest, Daemon, Rejection};
 use crate::inject::{container, libpod, network, service, socket_mounts, swarm};
 use crate::policy::Policy;
 
@@ -78,27 +78,27 @@ impl Recipe {
     /// When it cannot be labelled, or the daemon says no to a question on its behalf.
     pub(crate) fn apply(
         self,
-        draft: &mut Draft,
+        draft: &mut CreateRequest,
         policy: &Policy,
-        ask: &mut dyn Ask,
-    ) -> Result<(), Stop> {
+        daemon: &mut dyn Daemon,
+    ) -> Result<(), Rejection> {
         match self {
-            Recipe::Container => container::label(draft, policy, ask),
+            Recipe::Container => container::label(draft, policy, daemon),
             Recipe::Object => object::label(draft, policy, Empty::IsError),
             Recipe::Volume => socket_mounts::volume(draft, policy),
-            Recipe::Network => network::label(draft, policy, ask),
-            Recipe::Service => service::label(draft, policy, ask),
+            Recipe::Network => network::label(draft, policy, daemon),
+            Recipe::Service => service::label(draft, policy, daemon),
             Recipe::SwarmInit => swarm::label_init(draft, policy),
-            Recipe::SwarmUpdate => swarm::label_update(draft, policy, ask),
+            Recipe::SwarmUpdate => swarm::label_update(draft, policy, daemon),
             Recipe::Build => build::label(draft, policy, Form::Object),
             Recipe::LibpodBuild => build::label(draft, policy, Form::ObjectOrList),
-            Recipe::Commit => commit::label(draft, policy, ask),
-            Recipe::ImageCreate => import::label(draft, policy, ask),
-            Recipe::LibpodContainer => libpod::container(draft, policy, ask),
-            Recipe::LibpodPod => libpod::pod(draft, policy, ask),
+            Recipe::Commit => commit::label(draft, policy, daemon),
+            Recipe::ImageCreate => import::label(draft, policy, daemon),
+            Recipe::LibpodContainer => libpod::container(draft, policy, daemon),
+            Recipe::LibpodPod => libpod::pod(draft, policy, daemon),
             Recipe::LibpodObject => libpod::object(draft, policy),
             Recipe::LibpodSecret => libpod::secret(draft, policy),
-            Recipe::LibpodImport => libpod::import(draft, policy, ask),
+            Recipe::LibpodImport => libpod::import(draft, policy, daemon),
         }
     }
 }

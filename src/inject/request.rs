@@ -7,7 +7,7 @@ use crate::json::Object;
 
 /// A create on its way from the client to the daemon.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Draft {
+pub(crate) struct CreateRequest {
     /// The version prefix of its path, such as `/v1.41`, or nothing: what is asked on its behalf
     /// is asked in the same version.
     pub(crate) version: String,
@@ -21,13 +21,36 @@ pub(crate) struct Draft {
     pub(crate) is_unlabelled: bool,
 }
 
-/// Questions to the daemon on behalf of a create.
-pub(crate) trait Ask {
-    /// Sends a request and reads the whole answer; a body is sent as JSON.
+/// The daemon as a recipe sees it: subrequests on behalf of a create.
+pub(crate) trait Daemon {
+    /// Sends a request and reads the whole answer. A body is sent as JSON.
     ///
     /// # Errors
     /// When the daemon cannot be reached or gives no answer that can be read.
-    fn ask(&mut self, method: &str, target: &str, body: Option<&str>) -> Result<Answer, Refusal>;
+    fn request(
+        &mut self,
+        method: &str,
+        target: &str,
+        body: Option<&str>,
+    ) -> Result<Answer, Refusal>;
+}
+
+impl dyn Daemon + '_ {
+    /// Sends a `GET`.
+    ///
+    /// # Errors
+    /// As [`Daemon::request`].
+    pub(crate) fn get(&mut self, target: &str) -> Result<Answer, Refusal> {
+        self.request("GET", target, None)
+    }
+
+    /// Sends a `POST` with JSON.
+    ///
+    /// # Errors
+    /// As [`Daemon::request`].
+    pub(crate) fn post(&mut self, target: &str, json: &str) -> Result<Answer, Refusal> {
+        self.request("POST", target, Some(json))
+    }
 }
 
 /// What the daemon answers to a question.
@@ -77,15 +100,15 @@ impl Answer {
 
 /// Why a create is not sent.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Stop {
+pub(crate) enum Rejection {
     /// It cannot be labelled.
     Refusal(Refusal),
     /// The daemon would refuse it: this is its own answer to what was asked, for the client.
     Answer(Answer),
 }
 
-impl From<Refusal> for Stop {
-    fn from(refusal: Refusal) -> Stop {
-        Stop::Refusal(refusal)
+impl From<Refusal> for Rejection {
+    fn from(refusal: Refusal) -> Rejection {
+        Rejection::Refusal(refusal)
     }
 }

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use crate::error::Refusal;
 use crate::inject::container::docker_volumes::{self, Image};
 use crate::inject::object::{self, Empty, sole_as};
-use crate::inject::request::{Ask, Draft, Stop};
+use crate::inject::request::{CreateRequest, Daemon, Rejection};
 use crate::inject::socket_mounts;
 use crate::json::{self, Object};
 use crate::policy::Policy;
@@ -26,13 +26,17 @@ const ESCAPED_TEMPLATE: &str = "{{\"{{\"}}";
 /// # Errors
 /// When the body cannot be understood, when a volume cannot be labelled, and when the daemon says
 /// no to a question.
-pub(crate) fn label(draft: &mut Draft, policy: &Policy, ask: &mut dyn Ask) -> Result<(), Stop> {
+pub(crate) fn label(
+    draft: &mut CreateRequest,
+    policy: &Policy,
+    daemon: &mut dyn Daemon,
+) -> Result<(), Rejection> {
     let body = std::mem::take(&mut draft.body);
     let mut service = object::parse(&body, Empty::IsError)?;
     draft.name = object::name(&service, "Name");
     object::edit(&mut service, "TaskTemplate", |task| {
         object::edit(task, "ContainerSpec", |container| {
-            label_volumes(container, draft, policy, ask)?;
+            label_volumes(container, draft, policy, daemon)?;
             socket_mounts::mounts(container, policy)?;
             Ok(object::lay_labels(container, "Labels", &policy.labels)?)
         })
@@ -45,10 +49,10 @@ pub(crate) fn label(draft: &mut Draft, policy: &Policy, ask: &mut dyn Ask) -> Re
 /// Labels the volumes of `Mounts`, and adds entries for those that the image asks for.
 fn label_volumes(
     container: &mut Object<'_>,
-    draft: &Draft,
+    draft: &CreateRequest,
     policy: &Policy,
-    ask: &mut dyn Ask,
-) -> Result<(), Stop> {
+    daemon: &mut dyn Daemon,
+) -> Result<(), Rejection> {
     let labels = policy.labels.with_values(escaped);
     let given: Vec<&RawValue> = sole_as(container, "Mounts", "a list of objects")?;
     let mut mounts: Vec<String> = given.iter().map(|mount| mount.get().to_owned()).collect();
@@ -74,7 +78,7 @@ fn label_volumes(
         }
         *text = mount.to_string();
     }
-    for path in image_volumes(container, draft, ask)? {
+    for path in image_volumes(container, draft, daemon)? {
         let wanted = escaped(&path);
         if targets
             .iter()
@@ -101,12 +105,12 @@ fn label_volumes(
 /// hold one that this daemon does not have.
 fn image_volumes(
     container: &Object<'_>,
-    draft: &Draft,
-    ask: &mut dyn Ask,
-) -> Result<Vec<String>, Stop> {
+    draft: &CreateRequest,
+    daemon: &mut dyn Daemon,
+) -> Result<Vec<String>, Rejection> {
     let image: String = sole_as(container, "Image", "a string")?;
-    match Image::ask(&image, "/images", draft, ask) {
-        Err(Stop::Answer(answer)) if answer.status == 404 => Ok(Vec::new()),
+    match Image::ask(&image, "/images", draft, daemon) {
+        Err(Rejection::Answer(answer)) if answer.status == 404 => Ok(Vec::new()),
         image => Ok(image?.volumes),
     }
 }
@@ -119,24 +123,25 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Reason;
     use crate::inject::test::{FORCED, Script, policy};
     use crate::labels::{Label, Labels};
     use crate::policy::Redirect;
 
     const IMAGE: &str = "GET /v1.41/images/i/json";
 
-    fn labelled_by(policy: &Policy, body: &str, daemon: &mut Script) -> Result<String, Stop> {
-        let mut draft = Draft {
+    fn labelled_by(policy: &Policy, body: &str, daemon: &mut Script) -> Result<String, Rejection> {
+        let mut draft = CreateRequest {
             version: "/v1.41".to_owned(),
             body: body.into(),
-            ..Draft::default()
+            ..CreateRequest::default()
         };
         label(&mut draft, policy, daemon)?;
         Ok(String::from_utf8(draft.body).unwrap())
     }
 
     /// Labels a service with these members in its `ContainerSpec`, and gives them back.
-    fn container(members: &str, daemon: &mut Script) -> Result<String, Stop> {
+    fn container(members: &str, daemon: &mut Script) -> Result<String, Rejection> {
         let body = format!(r#"{{"Name":"s","TaskTemplate":{{"ContainerSpec":{{{members}}}}}}}"#);
         let labelled = labelled_by(&policy(), &body, daemon)?;
         let rest = labelled.strip_prefix(r#"{"Name":"s","TaskTemplate":{"ContainerSpec":{"#);
@@ -260,7 +265,7 @@ mod tests {
             r#""Image":"i","#
         );
         match container(r#""Image":"i""#, &mut Script::default().on(IMAGE, 500, "")) {
-            Err(Stop::Answer(answer)) => assert_eq!(answer.status, 500),
+            Err(Rejection::Answer(answer)) => assert_eq!(answer.status, 500),
             other => panic!("{other:?}"),
         }
     }
@@ -285,7 +290,9 @@ mod tests {
         ] {
             let mut daemon = Script::default().on(IMAGE, 200, image);
             match container(members, &mut daemon) {
-                Err(Stop::Refusal(refusal)) => assert_eq!(refusal.status, 400, "{members}"),
+                Err(Rejection::Refusal(refusal)) => {
+                    assert_eq!(refusal.reason, Reason::Malformed, "{members}")
+                }
                 other => panic!("{members}: {other:?}"),
             }
         }
@@ -297,7 +304,9 @@ mod tests {
             r#"{"Labels":""}"#,
         ] {
             match labelled_by(&policy(), body, &mut Script::default()) {
-                Err(Stop::Refusal(refusal)) => assert_eq!(refusal.status, 400, "{body}"),
+                Err(Rejection::Refusal(refusal)) => {
+                    assert_eq!(refusal.reason, Reason::Malformed, "{body}")
+                }
                 other => panic!("{body}: {other:?}"),
             }
         }

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::value::RawValue;
 
-use crate::error::Refusal;
+use crate::error::{Reason, Refusal};
 use crate::inject::object::{self, sole_as};
-use crate::inject::request::{Draft, Stop};
+use crate::inject::request::{CreateRequest, Rejection};
 use crate::json::{self, Object};
 use crate::policy::{Policy, Redirect};
 
@@ -114,7 +114,7 @@ pub(crate) fn mounts(object: &mut Object<'_>, policy: &Policy) -> Result<(), Ref
         let source: String = sole_as(mount, "Source", "a string")?;
         if source.starts_with('/') && source.contains("{{") {
             return Err(Refusal::new(
-                403,
+                Reason::Forbidden,
                 format!(
                     "a bind mount of {source:?} is refused by --redirect-socket-mounts: \
                      a template may become the daemon's socket"
@@ -232,7 +232,7 @@ fn driver_options(mount: &mut Object<'_>, redirect: &Redirect) -> Result<(), Ref
 ///
 /// # Errors
 /// 400 when the body cannot be understood, 403 when it binds a directory that holds the socket.
-pub(crate) fn volume(draft: &mut Draft, policy: &Policy) -> Result<(), Stop> {
+pub(crate) fn volume(draft: &mut CreateRequest, policy: &Policy) -> Result<(), Rejection> {
     if policy.redirect.is_some() {
         let body = std::mem::take(&mut draft.body);
         let mut volume = object::parse(&body, object::Empty::IsDefaults)?;
@@ -276,7 +276,7 @@ fn disguised_bind(
             Ok(true)
         }
         Source::Directory(_) => Err(Refusal::new(
-            403,
+            Reason::Forbidden,
             format!(
                 "a volume of {:?} is refused by --redirect-socket-mounts: it holds the daemon's socket",
                 options[device].1
@@ -444,7 +444,10 @@ mod tests {
                 &policy,
             )
         };
-        assert_eq!(mounts("/run/{{.Node.ID}}").unwrap_err().status, 403);
+        assert_eq!(
+            mounts("/run/{{.Node.ID}}").unwrap_err().reason,
+            Reason::Forbidden
+        );
         assert_eq!(mounts("/run/x"), Ok(()));
     }
 
@@ -456,12 +459,12 @@ mod tests {
                 r#"{{"DriverOpts":{{"type":"none","o":"{o}","device":"{}"}}}}"#,
                 host.path(device)
             );
-            let mut draft = Draft {
+            let mut draft = CreateRequest {
                 body: body.into(),
-                ..Draft::default()
+                ..CreateRequest::default()
             };
             volume(&mut draft, &host.policy())?;
-            Ok::<_, Stop>(String::from_utf8(draft.body).unwrap())
+            Ok::<_, Rejection>(String::from_utf8(draft.body).unwrap())
         };
         assert!(
             volume("link", "ro,bind")
@@ -472,7 +475,10 @@ mod tests {
         assert!(volume("run/other", "bind").unwrap().contains("/run/other"));
         assert!(matches!(
             volume("run", "rbind"),
-            Err(Stop::Refusal(Refusal { status: 403, .. }))
+            Err(Rejection::Refusal(Refusal {
+                reason: Reason::Forbidden,
+                ..
+            }))
         ));
 
         let entry = format!(

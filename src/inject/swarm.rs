@@ -1,7 +1,7 @@
 //! The swarm itself, when it is made or changed.
 
 use crate::inject::object::{self, Empty, sole_as};
-use crate::inject::request::{Ask, Draft, Stop};
+use crate::inject::request::{CreateRequest, Daemon, Rejection};
 use crate::json::Object;
 use crate::policy::Policy;
 
@@ -9,7 +9,7 @@ use crate::policy::Policy;
 ///
 /// # Errors
 /// 400 when the body cannot be understood.
-pub(crate) fn label_init(draft: &mut Draft, policy: &Policy) -> Result<(), Stop> {
+pub(crate) fn label_init(draft: &mut CreateRequest, policy: &Policy) -> Result<(), Rejection> {
     let body = std::mem::take(&mut draft.body);
     let mut init = object::parse(&body, Empty::IsError)?;
     if object::sole(&init, "Spec")?.is_none() {
@@ -28,17 +28,17 @@ pub(crate) fn label_init(draft: &mut Draft, policy: &Policy) -> Result<(), Stop>
 /// # Errors
 /// When the body cannot be understood, and when there is no swarm to change.
 pub(crate) fn label_update(
-    draft: &mut Draft,
+    draft: &mut CreateRequest,
     policy: &Policy,
-    ask: &mut dyn Ask,
-) -> Result<(), Stop> {
+    daemon: &mut dyn Daemon,
+) -> Result<(), Rejection> {
     let body = std::mem::take(&mut draft.body);
     let mut spec = object::parse(&body, Empty::IsError)?;
     spec.respell("Labels");
     if object::map(&spec, "Labels")?.is_empty() {
-        let answer = ask.ask("GET", &format!("{}/swarm", draft.version), None)?;
+        let answer = daemon.get(&format!("{}/swarm", draft.version))?;
         if answer.status != 200 {
-            return Err(Stop::Answer(answer));
+            return Err(Rejection::Answer(answer));
         }
         let known = answer.read(|swarm| {
             let known: Object<'_> = sole_as(swarm, "Spec", "an object")?;
@@ -55,23 +55,24 @@ pub(crate) fn label_update(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Reason;
     use crate::inject::test::{FORCED, Script, policy};
 
-    fn draft(body: &str) -> Draft {
-        Draft {
+    fn draft(body: &str) -> CreateRequest {
+        CreateRequest {
             version: "/v1.41".to_owned(),
             body: body.into(),
-            ..Draft::default()
+            ..CreateRequest::default()
         }
     }
 
-    fn init(body: &str) -> Result<String, Stop> {
+    fn init(body: &str) -> Result<String, Rejection> {
         let mut draft = draft(body);
         label_init(&mut draft, &policy())?;
         Ok(String::from_utf8(draft.body).unwrap())
     }
 
-    fn update(body: &str, daemon: &mut Script) -> Result<String, Stop> {
+    fn update(body: &str, daemon: &mut Script) -> Result<String, Rejection> {
         let mut draft = draft(body);
         label_update(&mut draft, &policy(), daemon)?;
         Ok(String::from_utf8(draft.body).unwrap())
@@ -105,7 +106,7 @@ mod tests {
         let given = update(r#"{"Labels":{"new":"1"}}"#, &mut Script::default()).unwrap();
         assert_eq!(given, format!(r#"{{"Labels":{{"new":"1",{FORCED}}}}}"#));
         match update("{}", &mut Script::default().on(ask, 503, "no swarm")) {
-            Err(Stop::Answer(answer)) => assert_eq!(answer.status, 503),
+            Err(Rejection::Answer(answer)) => assert_eq!(answer.status, 503),
             other => panic!("{other:?}"),
         }
     }
@@ -121,7 +122,7 @@ mod tests {
             update(r#"{"Labels":{"a":1}}"#, &mut Script::default()),
         ] {
             match result {
-                Err(Stop::Refusal(refusal)) => assert_eq!(refusal.status, 400),
+                Err(Rejection::Refusal(refusal)) => assert_eq!(refusal.reason, Reason::Malformed),
                 other => panic!("{other:?}"),
             }
         }

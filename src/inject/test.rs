@@ -2,7 +2,7 @@
 
 use crate::error::Refusal;
 use crate::inject::container;
-use crate::inject::request::{Answer, Ask, Draft, Stop};
+use crate::inject::request::{Answer, CreateRequest, Daemon, Rejection};
 use crate::labels::{Label, Labels};
 use crate::policy::Policy;
 
@@ -48,8 +48,13 @@ impl Script {
     }
 }
 
-impl Ask for Script {
-    fn ask(&mut self, method: &str, target: &str, body: Option<&str>) -> Result<Answer, Refusal> {
+impl Daemon for Script {
+    fn request(
+        &mut self,
+        method: &str,
+        target: &str,
+        body: Option<&str>,
+    ) -> Result<Answer, Refusal> {
         let question = format!("{method} {target}");
         self.asked.push(match body {
             Some(body) => format!("{question} {body}"),
@@ -64,11 +69,11 @@ impl Ask for Script {
 }
 
 /// The body of a container's create with its labels, and all that comes with it.
-pub(crate) fn labelled_container(body: &str, daemon: &mut Script) -> Result<String, Stop> {
-    let mut draft = Draft {
+pub(crate) fn labelled_container(body: &str, daemon: &mut Script) -> Result<String, Rejection> {
+    let mut draft = CreateRequest {
         version: "/v1.41".to_owned(),
         body: body.into(),
-        ..Draft::default()
+        ..CreateRequest::default()
     };
     container::label(&mut draft, &policy(), daemon)?;
     Ok(String::from_utf8(draft.body).unwrap())

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::proxy::daemon::{self, ANSWER_LIMIT, Question};
+use crate::proxy::daemon::{self, ANSWER_LIMIT, Subrequest};
 use crate::proxy::socket::{self, Input};
 
 /// Asks the daemon for its cgroup driver and logs a warning if the name does not fit it.
@@ -23,7 +23,7 @@ fn driver(daemon: &Path) -> Result<String, String> {
     let socket = socket::connect(daemon, None, Instant::now() + ANSWER_LIMIT)
         .map_err(|err| format!("cannot connect to the daemon at {daemon:?}: {err}"))?;
     let mut input = Input::new(Arc::new(socket));
-    let question = Question {
+    let question = Subrequest {
         method: "GET",
         target: "/info",
         body: None,

@@ -9,17 +9,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::error::Refusal;
+use crate::error::{Reason, Refusal};
 use crate::http1::body::RequestFraming;
 use crate::http1::chunked::Chunked;
 use crate::http1::head::{HeadEnd, RequestHead};
 use crate::http1::target::{Target, with_query};
 use crate::http2;
 use crate::inject::recipe::Recipe;
-use crate::inject::request::{Answer, Ask, Draft, Stop};
+use crate::inject::request::{Answer, CreateRequest, Daemon, Rejection};
 use crate::inject::routes::{self, Action, Kind};
 use crate::policy::Policy;
-use crate::proxy::daemon::{self, ANSWER_LIMIT, Question};
+use crate::proxy::daemon::{self, ANSWER_LIMIT, Subrequest};
 use crate::proxy::exchange::{self, End, Exchange, Outgoing};
 use crate::proxy::http2 as relay;
 use crate::proxy::response::{self, Then};
@@ -212,7 +212,7 @@ impl Connection<'_> {
                 Ok(0) => return Ok(None),
                 Err(err) if err.kind() == io::ErrorKind::TimedOut => {
                     return Err(Refusal::new(
-                        408,
+                        Reason::Timeout,
                         format!(
                             "the request head took longer than {:?}",
                             self.settings.limits.head
@@ -259,10 +259,10 @@ impl Connection<'_> {
         );
         match action {
             Action::Label(kind, recipe) => {
-                let draft = Draft {
+                let draft = CreateRequest {
                     version: lossy(version),
                     query: target.query.clone().unwrap_or_default(),
-                    ..Draft::default()
+                    ..CreateRequest::default()
                 };
                 return self.label(request, &target, kind, recipe, draft);
             }
@@ -288,7 +288,7 @@ impl Connection<'_> {
         let (number, method, path) = (self.number, &request.head.method, &target.raw_path);
         if self.settings.is_strict {
             return Err(Refusal::new(
-                403,
+                Reason::Forbidden,
                 format!("{method} {path} is refused by --strict: {why}"),
             ));
         }
@@ -303,7 +303,7 @@ impl Connection<'_> {
         target: &Target,
         kind: Kind,
         recipe: Recipe,
-        mut draft: Draft,
+        mut draft: CreateRequest,
     ) -> Result<Then, Refusal> {
         if recipe.needs_body() {
             match self.read_body(request)? {
@@ -316,13 +316,13 @@ impl Connection<'_> {
         let settings = self.settings;
         match recipe.apply(&mut draft, &settings.policy, self) {
             Ok(()) => (),
-            Err(Stop::Refusal(refusal)) => return Err(refusal),
-            Err(Stop::Answer(answer)) if !(400..600).contains(&answer.status) => {
+            Err(Rejection::Refusal(refusal)) => return Err(refusal),
+            Err(Rejection::Answer(answer)) if !(400..600).contains(&answer.status) => {
                 // Nothing was created, so the client must not take it for a yes.
                 let what = format!("the daemon answers a question with {}", answer.status);
                 return Err(Refusal::bad_gateway(what));
             }
-            Err(Stop::Answer(answer)) => {
+            Err(Rejection::Answer(answer)) => {
                 log_answer(
                     self.number,
                     Some(&Created {
@@ -372,7 +372,7 @@ impl Connection<'_> {
             let what = format!(
                 "the request body is larger than {MAX_REWRITTEN_BODY_BYTES} bytes, so it cannot be labelled"
             );
-            Refusal::new(413, what)
+            Refusal::new(Reason::TooLarge, what)
         };
         let length = match request.framing {
             RequestFraming::None => Some(0),
@@ -418,7 +418,7 @@ impl Connection<'_> {
                 Err(err) if err.kind() == io::ErrorKind::TimedOut => {
                     let limit = self.settings.limits.rewritten_body;
                     let what = format!("the request body took longer than {limit:?}");
-                    return Err(Refusal::new(408, what));
+                    return Err(Refusal::new(Reason::Timeout, what));
                 }
                 Ok(0) | Err(_) => return Ok(None),
             }
@@ -511,7 +511,7 @@ impl Connection<'_> {
             relay::End::Failed => self.linger(),
             relay::End::NotSpoken => {
                 return Err(Refusal::new(
-                    505,
+                    Reason::UnknownVersion,
                     "the daemon does not speak HTTP/2; use HTTP/1.1",
                 ));
             }
@@ -564,14 +564,14 @@ impl Connection<'_> {
             let code = err.raw_os_error().map(Errno::from_raw);
             match (err.kind(), code) {
                 (io::ErrorKind::TimedOut, _) => Refusal::new(
-                    504,
+                    Reason::DaemonTimeout,
                     format!(
                         "the daemon at {path:?} accepts nobody: its queue is full for {DIAL_LIMIT:?}"
                     ),
                 ),
                 (_, Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)) => {
                     let what = format!("no connection to the daemon can be made now: {err}");
-                    Refusal::new(503, what)
+                    Refusal::new(Reason::Busy, what)
                 }
                 _ => Refusal::bad_gateway(format!(
                     "cannot connect to the daemon at {path:?}: {err}"
@@ -585,7 +585,7 @@ impl Connection<'_> {
     /// Asks the daemon once; whether the connection was new.
     fn ask_once(
         &mut self,
-        question: Question<'_>,
+        question: Subrequest<'_>,
     ) -> Result<(Result<Answer, daemon::Failure>, bool), Refusal> {
         let is_new = self.dial()?;
         let daemon = self
@@ -600,7 +600,8 @@ impl Connection<'_> {
     }
 
     fn refuse(&mut self, refusal: &Refusal, method: &str, then: Then) -> Then {
-        log::info!("#{} refused: {refusal}", self.number);
+        let status = response::status(refusal.reason);
+        log::info!("#{} refused: {status} {refusal}", self.number);
         self.reply(&response::refusal(refusal, method, then), then)
     }
 
@@ -628,8 +629,13 @@ impl Connection<'_> {
     }
 }
 
-impl Ask for Connection<'_> {
-    fn ask(&mut self, method: &str, target: &str, body: Option<&str>) -> Result<Answer, Refusal> {
+impl Daemon for Connection<'_> {
+    fn request(
+        &mut self,
+        method: &str,
+        target: &str,
+        body: Option<&str>,
+    ) -> Result<Answer, Refusal> {
         log::debug!("#{} asks {method} {target:?}", self.number);
         self.n_questions += 1;
         if self.n_questions > MAX_QUESTIONS {
@@ -639,7 +645,7 @@ impl Ask for Connection<'_> {
             );
             return Err(Refusal::bad_request(what));
         }
-        let question = Question {
+        let question = Subrequest {
             method,
             target,
             body,
@@ -705,7 +711,7 @@ fn expects_continue(head: &RequestHead) -> Result<bool, Refusal> {
         Some(value) => {
             let value = value.escape_ascii();
             Err(Refusal::new(
-                417,
+                Reason::UnmetExpectation,
                 format!("Expect \"{value}\" is not \"100-continue\""),
             ))
         }
@@ -814,7 +820,7 @@ mod tests {
 
     #[test]
     fn a_client_that_is_turned_away_gets_the_answer_when_it_has_asked() {
-        let refusal = Refusal::new(503, "no");
+        let refusal = Refusal::new(Reason::Busy, "no");
         let (mut client, socket) = UnixStream::pair().unwrap();
         client.write_all(b"GET").unwrap();
         client.shutdown(Shutdown::Write).unwrap();

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use crate::error::Refusal;
+use crate::error::{Reason, Refusal};
 use crate::http1::body::ResponseBody;
 use crate::http1::head::{HeadEnd, ResponseHead};
 use crate::inject::request::Answer;
@@ -20,7 +20,7 @@ pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(120);
 
 /// A question.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Question<'q> {
+pub(crate) struct Subrequest<'q> {
     pub(crate) method: &'q str,
     pub(crate) target: &'q str,
     /// What is sent as JSON.
@@ -50,17 +50,17 @@ impl From<Refusal> for Failure {
 /// # Errors
 /// 502 when the daemon gives no answer that can be read, 504 when it takes longer than `limit`.
 pub(crate) fn ask(
-    question: Question<'_>,
+    question: Subrequest<'_>,
     daemon: &mut Input,
     client: Option<&UnixStream>,
     limit: Duration,
 ) -> Result<(Answer, bool), Failure> {
-    let Question { method, target, .. } = question;
+    let Subrequest { method, target, .. } = question;
     let deadline = Instant::now() + limit;
     let fail = |err: io::Error| match err.kind() {
         io::ErrorKind::TimedOut => {
             let what = format!("the daemon did not answer a question in {limit:?}");
-            Refusal::new(504, what)
+            Refusal::new(Reason::DaemonTimeout, what)
         }
         _ if client.is_some_and(socket::is_closed) => {
             Refusal::bad_request("the client is gone; it is not asked any further for it")
@@ -167,7 +167,7 @@ mod tests {
 
     use super::*;
 
-    const QUESTION: Question<'_> = Question {
+    const QUESTION: Subrequest<'_> = Subrequest {
         method: "GET",
         target: "/version",
         body: None,
@@ -187,7 +187,7 @@ mod tests {
         let failure = asked("", Duration::ZERO).unwrap_err();
         assert_eq!(
             failure.refusal.to_string(),
-            "504 the daemon did not answer a question in 0ns"
+            "the daemon did not answer a question in 0ns"
         );
         assert!(!failure.is_unanswered, "it may be busy with it");
     }

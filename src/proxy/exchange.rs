@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use crate::error::Refusal;
+use crate::error::{Reason, Refusal};
 use crate::http1::body::{RequestFraming, ResponseBody};
 use crate::http1::chunked::Chunked;
 use crate::http1::head::{HeadEnd, ResponseHead};
@@ -114,7 +114,7 @@ pub(crate) fn run(
             .name("upload".to_owned())
             .stack_size(STACK_BYTES)
             .spawn_scoped(scope, upload)
-            .map_err(|err| Refusal::new(503, format!("cannot start a thread: {err}")))?;
+            .map_err(|err| Refusal::new(Reason::Busy, format!("cannot start a thread: {err}")))?;
         let end = response.pass_on(answered);
         match &end {
             // The client takes the answer for a no and will not send the body.

@@ -16,7 +16,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::geteuid;
 
-use crate::error::{Error, Refusal};
+use crate::error::{Error, Reason, Refusal};
 use crate::proxy::connection::{self, Settings};
 use crate::proxy::exchange::STACK_BYTES;
 use crate::proxy::response::{self, Then};
@@ -138,7 +138,7 @@ impl Listener {
                         continue;
                     }
                     Err(err) => Refusal::new(
-                        503,
+                        Reason::Busy,
                         format!(
                             "cannot start a thread for a client: {err}; allow more (TasksMax=, ulimit -u)"
                         ),
@@ -149,7 +149,7 @@ impl Listener {
                     "{max_connections} clients are connected already, as many as are served at a time; \
                      close some, or raise --max-connections"
                 );
-                Refusal::new(503, what)
+                Refusal::new(Reason::Busy, what)
             };
             refused.happens(|| log::warn!("clients are not served: {refusal}"));
             log::debug!("#{number} is not served");

@@ -1,6 +1,6 @@
 //! The answers that the proxy makes itself, in the daemon's own shape.
 
-use crate::error::Refusal;
+use crate::error::{Reason, Refusal};
 use crate::inject::request::Answer;
 
 /// The answer to an `Expect: 100-continue` where the proxy wants the body itself.
@@ -18,7 +18,7 @@ pub(crate) fn refusal(refusal: &Refusal, method: &str, then: Then) -> Vec<u8> {
     let message = format!("docker-label-proxy: {}", refusal.message);
     let body = format!("{}\n", serde_json::json!({ "message": message }));
     response(
-        refusal.status,
+        status(refusal.reason),
         "Content-Type: application/json\r\n",
         &body,
         method,
@@ -59,6 +59,24 @@ fn response(status: u16, headers: &str, body: &str, method: &str, then: Then) ->
     let body = if method == "HEAD" { "" } else { body };
     format!("HTTP/1.1 {status} {reason}\r\n{headers}Content-Length: {length}\r\n{close}\r\n{body}")
         .into_bytes()
+}
+
+/// The HTTP status for a refusal (RFC 9110 section 15).
+pub(crate) fn status(reason: Reason) -> u16 {
+    match reason {
+        Reason::Malformed => 400,
+        Reason::Forbidden => 403,
+        Reason::NotFound => 404,
+        Reason::Timeout => 408,
+        Reason::TooLarge => 413,
+        Reason::UnmetExpectation => 417,
+        Reason::HeadTooLarge => 431,
+        Reason::UnknownCoding => 501,
+        Reason::BadDaemon => 502,
+        Reason::Busy => 503,
+        Reason::DaemonTimeout => 504,
+        Reason::UnknownVersion => 505,
+    }
 }
 
 /// The reason phrase of a status that the proxy answers with (RFC 9110 section 15).

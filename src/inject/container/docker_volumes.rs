@@ -12,7 +12,7 @@ use crate::http1::percent::{encode, is_unreserved};
 use crate::http1::target::clean;
 use crate::inject::container::podman_volumes;
 use crate::inject::object::{self, sole_as};
-use crate::inject::request::{Answer, Ask, Draft, Stop};
+use crate::inject::request::{Answer, CreateRequest, Daemon, Rejection};
 use crate::json::{self, Object};
 pub(crate) use crate::labels::ANONYMOUS_VOLUME as ANONYMOUS;
 use crate::labels::Labels;
@@ -26,15 +26,15 @@ use crate::policy::Policy;
 pub(crate) fn label(
     config: &Object<'_>,
     host: &mut Object<'_>,
-    draft: &Draft,
+    draft: &CreateRequest,
     policy: &Policy,
-    ask: &mut dyn Ask,
-) -> Result<(), Stop> {
+    daemon: &mut dyn Daemon,
+) -> Result<(), Rejection> {
     let mut volumes = Volumes::read(config, host)?;
     let image: String = sole_as(config, "Image", "a string")?;
-    let image = Image::ask(&image, "/images", draft, ask)?;
+    let image = Image::ask(&image, "/images", draft, daemon)?;
     if image.is_podman {
-        return podman_volumes::label(volumes, config, image.volumes, host, draft, policy, ask);
+        return podman_volumes::label(volumes, config, image.volumes, host, draft, policy, daemon);
     }
     let labels = &policy.labels;
     label_mounts(&mut volumes, policy)?;
@@ -48,7 +48,7 @@ pub(crate) fn label(
     wanted.retain(|path| !path.starts_with('/') || !tmpfs.contains(path));
     if !wanted.is_empty() {
         for from in &volumes.from {
-            volumes.taken.extend(mounts_of(from, draft, ask)?);
+            volumes.taken.extend(mounts_of(from, draft, daemon)?);
         }
     }
     let mut taken: HashSet<String> = std::mem::take(&mut volumes.taken).into_iter().collect();
@@ -60,7 +60,7 @@ pub(crate) fn label(
         }
     }
     for name in named {
-        create_named(&name, &volumes.driver, draft, policy, ask)?;
+        create_named(&name, &volumes.driver, draft, policy, daemon)?;
     }
     volumes.write(host);
     Ok(())
@@ -230,9 +230,9 @@ impl Image {
     pub(crate) fn ask(
         name: &str,
         images: &str,
-        draft: &Draft,
-        ask: &mut dyn Ask,
-    ) -> Result<Image, Stop> {
+        draft: &CreateRequest,
+        daemon: &mut dyn Daemon,
+    ) -> Result<Image, Rejection> {
         if name.is_empty() {
             return Ok(Image::default());
         }
@@ -240,7 +240,7 @@ impl Image {
             is_unreserved(b) || matches!(b, b'/' | b':' | b'@')
         });
         let target = format!("{}{images}/{name}/json", draft.version);
-        let answer = asked(ask.ask("GET", &target, None)?)?;
+        let answer = asked(daemon.get(&target)?)?;
         let paths = answer.read(|image| {
             let config: Object<'_> = sole_as(image, "Config", "an object")?;
             let volumes: Object<'_> = sole_as(&config, "Volumes", "an object")?;
@@ -254,16 +254,16 @@ impl Image {
 }
 
 /// Where the container that `VolumesFrom` names (`NAME` or `NAME:MODE`) has something mounted.
-pub(crate) fn mounts_of(from: &str, draft: &Draft, ask: &mut dyn Ask) -> Result<Vec<String>, Stop> {
+pub(crate) fn mounts_of(
+    from: &str,
+    draft: &CreateRequest,
+    daemon: &mut dyn Daemon,
+) -> Result<Vec<String>, Rejection> {
     let name = encode(
         from.split(':').next().unwrap_or_default().as_bytes(),
         is_unreserved,
     );
-    let answer = asked(ask.ask(
-        "GET",
-        &format!("{}/containers/{name}/json", draft.version),
-        None,
-    )?)?;
+    let answer = asked(daemon.get(&format!("{}/containers/{name}/json", draft.version))?)?;
     Ok(answer.read(|container| {
         let mounts: Vec<Object<'_>> = sole_as(container, "Mounts", "a list of objects")?;
         targets(&mounts, "Destination")
@@ -285,10 +285,10 @@ pub(crate) fn targets(mounts: &[Object<'_>], field: &str) -> Result<Vec<String>,
 fn create_named(
     name: &str,
     driver: &str,
-    draft: &Draft,
+    draft: &CreateRequest,
     policy: &Policy,
-    ask: &mut dyn Ask,
-) -> Result<(), Stop> {
+    daemon: &mut dyn Daemon,
+) -> Result<(), Rejection> {
     let mut volume = Object::default();
     volume.set("Name", json::string(name));
     if !driver.is_empty() {
@@ -296,17 +296,17 @@ fn create_named(
     }
     volume.set("Labels", policy.labels.over(&[]));
     let target = format!("{}/volumes/create", draft.version);
-    asked(ask.ask("POST", &target, Some(&volume.to_string()))?)?;
+    asked(daemon.post(&target, &volume.to_string())?)?;
     Ok(())
 }
 
 /// An answer, unless it is a no: the create would get the same.
-pub(crate) fn asked(answer: Answer) -> Result<Answer, Stop> {
+pub(crate) fn asked(answer: Answer) -> Result<Answer, Rejection> {
     match answer.status {
         200..=299 => Ok(answer),
         // The path of the question is not clean, so a name in it is none.
         301 => Err(Refusal::bad_request("the name of an image or container is not valid").into()),
-        _ => Err(Stop::Answer(answer)),
+        _ => Err(Rejection::Answer(answer)),
     }
 }
 
@@ -336,7 +336,8 @@ pub(crate) fn clean_path(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::inject::request::Stop;
+    use crate::error::Reason;
+    use crate::inject::request::Rejection;
     use crate::inject::test::{FORCED, Script, labelled_container as labelled};
 
     const IMAGE: &str = "GET /v1.41/images/i/json";
@@ -430,7 +431,7 @@ mod tests {
     fn what_the_daemon_refuses_is_its_own_answer() {
         let mut daemon = Script::default().on(IMAGE, 404, "no such image");
         match labelled(r#"{"Image":"i"}"#, &mut daemon) {
-            Err(Stop::Answer(answer)) => assert_eq!(answer.status, 404),
+            Err(Rejection::Answer(answer)) => assert_eq!(answer.status, 404),
             other => panic!("{other:?}"),
         }
     }
@@ -440,7 +441,7 @@ mod tests {
         let mut daemon = Script::default().on("GET /v1.41/images/a//../i/json", 301, "");
         let err = labelled(r#"{"Image":"a//../i"}"#, &mut daemon).unwrap_err();
         assert!(
-            matches!(&err, Stop::Refusal(refusal) if refusal.status == 400),
+            matches!(&err, Rejection::Refusal(refusal) if refusal.reason == Reason::Malformed),
             "{err:?}"
         );
     }
@@ -471,7 +472,9 @@ mod tests {
             r#"{"Image":1}"#,
         ] {
             match labelled(body, &mut Script::default()) {
-                Err(Stop::Refusal(refusal)) => assert_eq!(refusal.status, 400, "{body}"),
+                Err(Rejection::Refusal(refusal)) => {
+                    assert_eq!(refusal.reason, Reason::Malformed, "{body}")
+                }
                 other => panic!("{body}: {other:?}"),
             }
         }

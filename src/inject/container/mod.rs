@@ -6,7 +6,7 @@ pub(crate) mod podman_volumes;
 use crate::error::Refusal;
 use crate::http1::query::Query;
 use crate::inject::object::{self, Empty};
-use crate::inject::request::{Ask, Draft, Stop};
+use crate::inject::request::{CreateRequest, Daemon, Rejection};
 use crate::inject::socket_mounts;
 use crate::json::{self, Object};
 use crate::policy::Policy;
@@ -20,7 +20,11 @@ const FIRST_STRICT_VERSION: (u32, u32) = (1, 46);
 /// # Errors
 /// When the body cannot be understood, when a volume cannot be labelled, and when the daemon says
 /// no to a question, as it would to the create.
-pub(crate) fn label(draft: &mut Draft, policy: &Policy, ask: &mut dyn Ask) -> Result<(), Stop> {
+pub(crate) fn label(
+    draft: &mut CreateRequest,
+    policy: &Policy,
+    daemon: &mut dyn Daemon,
+) -> Result<(), Rejection> {
     let body = std::mem::take(&mut draft.body);
     let mut config = object::parse(&body, Empty::IsError)?;
     let name = Query::parse(&draft.query).first("name").map(<[u8]>::to_vec);
@@ -32,7 +36,7 @@ pub(crate) fn label(draft: &mut Draft, policy: &Policy, ask: &mut dyn Ask) -> Re
         Some(text) => json::decode_as(text, "an object")
             .map_err(|what| Refusal::bad_request(format!("HostConfig {what}")))?,
     };
-    let moved = legacy_members(&config, &host, given.is_some(), draft, ask)?;
+    let moved = legacy_members(&config, &host, given.is_some(), draft, daemon)?;
     for (field, value) in moved {
         config.remove(field);
         host.set(field, value);
@@ -42,7 +46,7 @@ pub(crate) fn label(draft: &mut Draft, policy: &Policy, ask: &mut dyn Ask) -> Re
         host.set("CgroupParent", json::string(parent));
     }
     socket_mounts::host_config(&mut host, policy)?;
-    docker_volumes::label(&config, &mut host, draft, policy, ask)?;
+    docker_volumes::label(&config, &mut host, draft, policy, daemon)?;
     let after = host.to_string();
     if before != after || given.is_none() && after != "{}" {
         config.set("HostConfig", after);
@@ -58,9 +62,9 @@ fn legacy_members(
     config: &Object<'_>,
     host: &Object<'_>,
     has_host_config: bool,
-    draft: &Draft,
-    ask: &mut dyn Ask,
-) -> Result<Vec<(&'static str, String)>, Stop> {
+    draft: &CreateRequest,
+    daemon: &mut dyn Daemon,
+) -> Result<Vec<(&'static str, String)>, Rejection> {
     let mut members = Vec::new();
     let fields = match has_host_config {
         true if object::sole(host, "VolumeDriver")?.is_some_and(|driver| driver != "\"\"") => &[],
@@ -76,9 +80,9 @@ fn legacy_members(
     if members.is_empty() {
         return Ok(members);
     }
-    let answer = ask.ask("GET", &format!("{}/version", draft.version), None)?;
+    let answer = daemon.get(&format!("{}/version", draft.version))?;
     if answer.status != 200 {
-        return Err(Stop::Answer(answer));
+        return Err(Rejection::Answer(answer));
     }
     if answer.is_podman {
         return Ok(Vec::new());

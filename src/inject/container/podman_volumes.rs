@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use crate::error::Refusal;
 use crate::inject::container::docker_volumes::{self, ANONYMOUS, Volumes, clean_path, mounts_of};
 use crate::inject::object::{self, sole_as};
-use crate::inject::request::{Ask, Draft, Stop};
+use crate::inject::request::{CreateRequest, Daemon, Rejection};
 use crate::inject::socket_mounts;
 use crate::json::{self, Object};
 use crate::policy::Policy;
@@ -23,10 +23,10 @@ pub(crate) fn label(
     config: &Object<'_>,
     image: Vec<String>,
     host: &mut Object<'_>,
-    draft: &Draft,
+    draft: &CreateRequest,
     policy: &Policy,
-    ask: &mut dyn Ask,
-) -> Result<(), Stop> {
+    daemon: &mut dyn Daemon,
+) -> Result<(), Rejection> {
     let mounted = mounts(&mut volumes)?;
     let bound = binds(&mut volumes)?;
     let tmpfs = |path: &str| path.split(':').next().map(clean_path);
@@ -46,13 +46,13 @@ pub(crate) fn label(
             added.push(path);
         }
     }
-    let image: Vec<String> = free(image, &mut volumes.taken, &volumes.from, draft, ask)?;
+    let image: Vec<String> = free(image, &mut volumes.taken, &volumes.from, draft, daemon)?;
     for path in &image {
         check_path(path)?;
     }
 
     // All is understood: only now is something created.
-    let mut store = Store::new(draft, policy, ask);
+    let mut store = Store::new(draft, policy, daemon);
     for mount in mounted {
         let text = &mut volumes.mounts[mount.index];
         if mount.source.is_empty() {
@@ -166,15 +166,15 @@ pub(crate) fn free(
     image: Vec<String>,
     taken: &mut Vec<String>,
     from: &[String],
-    draft: &Draft,
-    ask: &mut dyn Ask,
-) -> Result<Vec<String>, Stop> {
+    draft: &CreateRequest,
+    daemon: &mut dyn Daemon,
+) -> Result<Vec<String>, Rejection> {
     let mut free = Vec::new();
     let mut wanted: Vec<String> = image;
     wanted.retain(|path| !taken.contains(path));
     if !wanted.is_empty() {
         for from in from {
-            taken.extend(mounts_of(from, draft, ask)?);
+            taken.extend(mounts_of(from, draft, daemon)?);
         }
     }
     for path in wanted {
@@ -200,19 +200,23 @@ fn check_path(path: &str) -> Result<(), Refusal> {
 ///
 /// What is created stays if the create then fails, as with Podman's own named volumes.
 pub(crate) struct Store<'a> {
-    draft: &'a Draft,
+    draft: &'a CreateRequest,
     policy: &'a Policy,
-    ask: &'a mut dyn Ask,
+    daemon: &'a mut dyn Daemon,
     /// The names of those that are there by now.
     known: Vec<String>,
 }
 
 impl<'a> Store<'a> {
-    pub(crate) fn new(draft: &'a Draft, policy: &'a Policy, ask: &'a mut dyn Ask) -> Store<'a> {
+    pub(crate) fn new(
+        draft: &'a CreateRequest,
+        policy: &'a Policy,
+        daemon: &'a mut dyn Daemon,
+    ) -> Store<'a> {
         Store {
             draft,
             policy,
-            ask,
+            daemon,
             known: Vec::new(),
         }
     }
@@ -224,7 +228,7 @@ impl<'a> Store<'a> {
         name: &str,
         labels: &[(String, String)],
         options: &[(String, String)],
-    ) -> Result<(), Stop> {
+    ) -> Result<(), Rejection> {
         if self.known.iter().any(|known| known == name) {
             return Ok(());
         }
@@ -241,7 +245,7 @@ impl<'a> Store<'a> {
         &mut self,
         labels: &[(String, String)],
         options: &[(String, String)],
-    ) -> Result<String, Stop> {
+    ) -> Result<String, Rejection> {
         let mut labels = labels.to_vec();
         labels.retain(|(key, _)| key != ANONYMOUS);
         labels.push((ANONYMOUS.to_owned(), String::new()));
@@ -253,7 +257,7 @@ impl<'a> Store<'a> {
         mut volume: Object<'_>,
         labels: &[(String, String)],
         options: &[(String, String)],
-    ) -> Result<String, Stop> {
+    ) -> Result<String, Rejection> {
         if !options.is_empty() {
             let options = options
                 .iter()
@@ -265,8 +269,7 @@ impl<'a> Store<'a> {
         volume.set("Labels", self.policy.labels.over(labels));
         // The Docker API of Podman takes a name that is there already, its own API does not.
         let target = format!("{}/volumes/create", self.draft.version);
-        let answer =
-            docker_volumes::asked(self.ask.ask("POST", &target, Some(&volume.to_string()))?)?;
+        let answer = docker_volumes::asked(self.daemon.post(&target, &volume.to_string())?)?;
         let name: String = answer.string("Name")?;
         if name.is_empty() {
             return Err(Refusal::bad_gateway("the daemon made a volume without a name").into());
@@ -277,7 +280,8 @@ impl<'a> Store<'a> {
 
 #[cfg(test)]
 mod tests {
-    use crate::inject::request::Stop;
+    use crate::error::Reason;
+    use crate::inject::request::Rejection;
     use crate::inject::test::{FORCED, Script, labelled_container as labelled};
 
     const IMAGE: &str = "GET /v1.41/images/i/json";
@@ -352,14 +356,16 @@ mod tests {
         ] {
             let mut daemon = podman(NO_VOLUMES);
             match labelled(&format!("{{\"Image\":\"i\",{body}}}"), &mut daemon) {
-                Err(Stop::Refusal(refusal)) => assert_eq!(refusal.status, 400, "{body}"),
+                Err(Rejection::Refusal(refusal)) => {
+                    assert_eq!(refusal.reason, Reason::Malformed, "{body}")
+                }
                 other => panic!("{body}: {other:?}"),
             }
             assert_eq!(daemon.asked, [IMAGE], "{body}");
         }
         let image = r#"{"Config":{"Volumes":{"/a:b":{}}}}"#;
         let refused = labelled(r#"{"Image":"i"}"#, &mut podman(image));
-        assert!(matches!(refused, Err(Stop::Refusal(_))));
+        assert!(matches!(refused, Err(Rejection::Refusal(_))));
     }
 
     #[test]
@@ -368,12 +374,12 @@ mod tests {
         let body = r#"{"Image":"i","HostConfig":{"Binds":["a b:/x"]}}"#;
         let mut no = daemon().on(CREATE, 500, "{}").podman();
         match labelled(body, &mut no) {
-            Err(Stop::Answer(answer)) => assert_eq!(answer.status, 500),
+            Err(Rejection::Answer(answer)) => assert_eq!(answer.status, 500),
             other => panic!("{other:?}"),
         }
         let mut nameless = daemon().on(CREATE, 201, "{}").podman();
         match labelled(body, &mut nameless) {
-            Err(Stop::Refusal(refusal)) => assert_eq!(refusal.status, 502),
+            Err(Rejection::Refusal(refusal)) => assert_eq!(refusal.reason, Reason::BadDaemon),
             other => panic!("{other:?}"),
         }
     }

@@ -4,7 +4,7 @@
 use crate::error::Refusal;
 use crate::http1::query::Query;
 use crate::inject::object;
-use crate::inject::request::{Draft, Stop};
+use crate::inject::request::{CreateRequest, Rejection};
 use crate::json::{self, Object, string_map};
 use crate::policy::Policy;
 
@@ -26,7 +26,11 @@ pub(crate) enum Form {
 ///
 /// # Errors
 /// 400 when the client's parameters `labels` or `outputs` cannot be understood.
-pub(crate) fn label(draft: &mut Draft, policy: &Policy, form: Form) -> Result<(), Stop> {
+pub(crate) fn label(
+    draft: &mut CreateRequest,
+    policy: &Policy,
+    form: Form,
+) -> Result<(), Rejection> {
     let mut query = Query::parse(&draft.query);
     draft.name = query
         .first("t")
@@ -120,18 +124,19 @@ fn without_image_config(text: &str) -> Result<Option<String>, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Reason;
     use crate::inject::test::{FORCED, policy};
 
-    fn labelled_by(query: &str, policy: &Policy) -> Result<Draft, Stop> {
-        let mut draft = Draft {
+    fn labelled_by(query: &str, policy: &Policy) -> Result<CreateRequest, Rejection> {
+        let mut draft = CreateRequest {
             query: query.to_owned(),
-            ..Draft::default()
+            ..CreateRequest::default()
         };
         label(&mut draft, policy, Form::ObjectOrList)?;
         Ok(draft)
     }
 
-    fn labelled(query: &str) -> Result<Draft, Stop> {
+    fn labelled(query: &str) -> Result<CreateRequest, Rejection> {
         labelled_by(query, &policy())
     }
 
@@ -146,13 +151,16 @@ mod tests {
     #[test]
     fn a_list_of_labels_is_podmans() {
         let query = "labels=[\"a\"]".to_owned();
-        let mut draft = Draft {
+        let mut draft = CreateRequest {
             query,
-            ..Draft::default()
+            ..CreateRequest::default()
         };
         assert!(matches!(
             label(&mut draft, &policy(), Form::Object),
-            Err(Stop::Refusal(Refusal { status: 400, .. }))
+            Err(Rejection::Refusal(Refusal {
+                reason: Reason::Malformed,
+                ..
+            }))
         ));
         assert!(label(&mut draft, &policy(), Form::ObjectOrList).is_ok());
     }
@@ -275,7 +283,7 @@ mod tests {
         ] {
             assert_eq!(
                 labelled(query),
-                Err(Stop::Refusal(Refusal::bad_request(message))),
+                Err(Rejection::Refusal(Refusal::bad_request(message))),
                 "{query}"
             );
         }

@@ -4,17 +4,21 @@
 
 use crate::http1::query::Query;
 use crate::inject::image::dockerfile_changes::{self, Purpose};
-use crate::inject::request::{Ask, Draft, Stop};
+use crate::inject::request::{CreateRequest, Daemon, Rejection};
 use crate::policy::Policy;
 
 /// Labels the image.
 ///
 /// # Errors
 /// As [`dockerfile_changes::append`].
-pub(crate) fn label(draft: &mut Draft, policy: &Policy, ask: &mut dyn Ask) -> Result<(), Stop> {
+pub(crate) fn label(
+    draft: &mut CreateRequest,
+    policy: &Policy,
+    daemon: &mut dyn Daemon,
+) -> Result<(), Rejection> {
     let mut query = Query::parse(&draft.query);
     draft.name = dockerfile_changes::name(&query);
-    dockerfile_changes::append(&mut query, Purpose::Commit, &draft.version, policy, ask)?;
+    dockerfile_changes::append(&mut query, Purpose::Commit, &draft.version, policy, daemon)?;
     draft.query = query.to_string();
     Ok(())
 }
@@ -26,9 +30,9 @@ mod tests {
 
     #[test]
     fn a_commit_is_labelled_in_its_query() {
-        let mut draft = Draft {
+        let mut draft = CreateRequest {
             query: "container=x&repo=a%2Fb&tag=c&changes=CMD+y".to_owned(),
-            ..Draft::default()
+            ..CreateRequest::default()
         };
         let mut daemon = Script::default().on("GET /version", 200, "{}");
         label(&mut draft, &policy(), &mut daemon).unwrap();
@@ -61,11 +65,11 @@ mod tests {
 
     #[test]
     fn a_change_that_would_take_in_the_labels_is_refused() {
-        let mut draft = Draft {
+        let mut draft = CreateRequest {
             query: "changes=CMD+x+%5C".to_owned(),
-            ..Draft::default()
+            ..CreateRequest::default()
         };
         let result = label(&mut draft, &policy(), &mut Script::default());
-        assert!(matches!(result, Err(Stop::Refusal(_))));
+        assert!(matches!(result, Err(Rejection::Refusal(_))));
     }
 }

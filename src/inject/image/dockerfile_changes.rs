@@ -4,7 +4,7 @@
 
 use crate::error::Refusal;
 use crate::http1::query::Query;
-use crate::inject::request::{Ask, Stop};
+use crate::inject::request::{Daemon, Rejection};
 use crate::labels::{Label, Labels};
 use crate::policy::Policy;
 
@@ -56,13 +56,13 @@ pub(crate) fn append(
     purpose: Purpose,
     version: &str,
     policy: &Policy,
-    ask: &mut dyn Ask,
-) -> Result<(), Stop> {
+    daemon: &mut dyn Daemon,
+) -> Result<(), Rejection> {
     query.check_case("changes")?;
     for change in query.all("changes") {
         check(change)?;
     }
-    let quoting = quoting(purpose, version, &policy.labels, ask)?;
+    let quoting = quoting(purpose, version, &policy.labels, daemon)?;
     for label in policy.labels.iter() {
         let line = line(label, quoting);
         if line.len() >= MAX_LINE_BYTES - 1 {
@@ -79,17 +79,17 @@ fn quoting(
     purpose: Purpose,
     version: &str,
     labels: &Labels,
-    ask: &mut dyn Ask,
-) -> Result<Quoting, Stop> {
+    daemon: &mut dyn Daemon,
+) -> Result<Quoting, Rejection> {
     if !labels
         .iter()
         .any(|label| label.value().contains(['\\', '"', '$']))
     {
         return Ok(Quoting::Dockerfile);
     }
-    let answer = ask.ask("GET", &format!("{version}/version"), None)?;
+    let answer = daemon.get(&format!("{version}/version"))?;
     if answer.status != 200 {
-        return Err(Stop::Answer(answer));
+        return Err(Rejection::Answer(answer));
     }
     if !answer.is_podman {
         return Ok(Quoting::Dockerfile);
@@ -205,6 +205,7 @@ pub(crate) fn name(query: &Query<'_>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Reason;
     use crate::inject::request::Answer;
     use crate::inject::test::{Script, policy};
 
@@ -222,7 +223,7 @@ mod tests {
         purpose: Purpose,
         policy: &Policy,
         daemon: &mut Script,
-    ) -> Result<Vec<String>, Stop> {
+    ) -> Result<Vec<String>, Rejection> {
         let mut query = Query::parse(client);
         append(&mut query, purpose, "/v1.41", policy, daemon)?;
         let query = query.to_string();
@@ -280,14 +281,14 @@ mod tests {
         let mut unreadable = podman("devel");
         assert_eq!(
             changed("", Purpose::Commit, &policy(), &mut unreadable),
-            Err(Stop::Refusal(Refusal::bad_gateway(
+            Err(Rejection::Refusal(Refusal::bad_gateway(
                 "the daemon's version \"devel\" is no number"
             )))
         );
         let mut unwilling = Script::default().on("GET /v1.41/version", 400, "too old");
         assert!(matches!(
             changed("", Purpose::Commit, &policy(), &mut unwilling),
-            Err(Stop::Answer(Answer { status: 400, .. }))
+            Err(Rejection::Answer(Answer { status: 400, .. }))
         ));
     }
 
@@ -345,7 +346,7 @@ mod tests {
             let err = check(change.as_bytes()).unwrap_err();
             let expected = format!("the change {change:?} {what}");
             assert!(err.message.starts_with(&expected), "{}", err.message);
-            assert_eq!(err.status, 400);
+            assert_eq!(err.reason, Reason::Malformed);
         }
         assert!(
             check(b"CMD \xff")
@@ -363,7 +364,7 @@ mod tests {
             policy,
             &mut Script::default(),
         ) {
-            Err(Stop::Refusal(refusal)) => refusal.message,
+            Err(Rejection::Refusal(refusal)) => refusal.message,
             other => panic!("{client}: {other:?}"),
         };
         let policy = labels(&["a=1"]);

@@ -2,20 +2,30 @@
 
 use crate::http1::query::Query;
 use crate::inject::image::dockerfile_changes::{self, Purpose};
-use crate::inject::request::{Ask, Draft, Stop};
+use crate::inject::request::{CreateRequest, Daemon, Rejection};
 use crate::policy::Policy;
 
 /// Labels what is imported. What is pulled passes: labels would change its ID.
 ///
 /// # Errors
 /// 400 when it is not clear which of the two it is, and as [`dockerfile_changes::append`].
-pub(crate) fn label(draft: &mut Draft, policy: &Policy, ask: &mut dyn Ask) -> Result<(), Stop> {
+pub(crate) fn label(
+    draft: &mut CreateRequest,
+    policy: &Policy,
+    daemon: &mut dyn Daemon,
+) -> Result<(), Rejection> {
     let mut query = Query::parse(&draft.query);
     match query.sole("fromImage")? {
         // Without an image the daemon takes it for an import, from nowhere if need be.
         None | Some(b"") => {
             draft.name = dockerfile_changes::name(&query);
-            dockerfile_changes::append(&mut query, Purpose::Import, &draft.version, policy, ask)?;
+            dockerfile_changes::append(
+                &mut query,
+                Purpose::Import,
+                &draft.version,
+                policy,
+                daemon,
+            )?;
         }
         Some(_) => draft.is_unlabelled = true,
     }
@@ -26,14 +36,15 @@ pub(crate) fn label(draft: &mut Draft, policy: &Policy, ask: &mut dyn Ask) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Reason;
     use crate::error::Refusal;
     use crate::inject::test::{Script, policy};
 
-    fn labelled(query: &str, daemon: &mut Script) -> Result<Draft, Stop> {
-        let mut draft = Draft {
+    fn labelled(query: &str, daemon: &mut Script) -> Result<CreateRequest, Rejection> {
+        let mut draft = CreateRequest {
             query: query.to_owned(),
             version: "/v1.41".to_owned(),
-            ..Draft::default()
+            ..CreateRequest::default()
         };
         label(&mut draft, &policy(), daemon)?;
         Ok(draft)
@@ -88,7 +99,10 @@ mod tests {
             assert!(
                 matches!(
                     labelled(query, &mut Script::default()),
-                    Err(Stop::Refusal(Refusal { status: 400, .. }))
+                    Err(Rejection::Refusal(Refusal {
+                        reason: Reason::Malformed,
+                        ..
+                    }))
                 ),
                 "{query}"
             );
