@@ -1,8 +1,8 @@
 //! Which bytes after a head are its body (RFC 9112 section 6), and counting them off as they
 //! pass. Refuses a request whose body two readers could end in different places.
 
-use crate::error::{Reason, Refusal};
 use crate::http1::chunked::Chunked;
+use crate::http1::error::Error;
 use crate::http1::head::{Headers, RequestHead, ResponseHead};
 
 /// How the length of a request's body is told.
@@ -21,41 +21,30 @@ impl RequestFraming {
     ///
     /// # Errors
     /// When both headers or one of them twice are there, when the length is not made of digits
-    /// only, when a coding other than `chunked` is named (501), or with any coding on HTTP/1.0.
-    pub(crate) fn of(head: &RequestHead) -> Result<RequestFraming, Refusal> {
+    /// only, when a coding other than `chunked` is named, or with any coding on HTTP/1.0.
+    pub(crate) fn of(head: &RequestHead) -> Result<RequestFraming, Error> {
         let mut codings = head.headers.all("transfer-encoding");
         let mut lengths = head.headers.all("content-length");
         match (codings.next(), lengths.next()) {
             (None, None) => Ok(RequestFraming::None),
-            (Some(_), Some(_)) => Err(Refusal::bad_request(
-                "both Transfer-Encoding and Content-Length are given",
-            )),
-            (Some(_), None) if head.minor_version == 0 => Err(Refusal::bad_request(
-                "Transfer-Encoding is given with HTTP/1.0",
-            )),
+            (Some(_), Some(_)) => Err(Error::LengthAndCoding),
+            (Some(_), None) if head.minor_version == 0 => Err(Error::CodingWithHttp10),
             (Some(coding), None) => {
                 if codings.next().is_some() {
-                    return Err(Refusal::bad_request("Transfer-Encoding is given twice"));
+                    return Err(Error::RepeatedCoding);
                 }
                 if !coding.eq_ignore_ascii_case(b"chunked") {
-                    let coding = coding.escape_ascii();
-                    return Err(Refusal::new(
-                        Reason::UnknownCoding,
-                        format!("Transfer-Encoding \"{coding}\" is not \"chunked\""),
-                    ));
+                    let coding = coding.escape_ascii().to_string();
+                    return Err(Error::UnsupportedCoding(coding));
                 }
                 Ok(RequestFraming::Chunked)
             }
             (None, Some(length)) => {
                 if lengths.next().is_some() {
-                    return Err(Refusal::bad_request("Content-Length is given twice"));
+                    return Err(Error::RepeatedLength);
                 }
-                decimal(length).map(RequestFraming::Length).ok_or_else(|| {
-                    Refusal::bad_request(format!(
-                        "Content-Length \"{}\" is not a length",
-                        length.escape_ascii()
-                    ))
-                })
+                let decimal = decimal(length).map(RequestFraming::Length);
+                decimal.ok_or_else(|| Error::InvalidLength(length.escape_ascii().to_string()))
             }
         }
     }
@@ -75,16 +64,19 @@ impl ResponseBody {
     /// The body of the final response `head` to a request with this method (RFC 9112 section 6.3).
     ///
     /// # Errors
-    /// When the daemon gives a length that cannot be understood, or two; the text says which.
-    pub(crate) fn of(head: &ResponseHead, method: &str) -> Result<ResponseBody, String> {
+    /// When the daemon gives a length that cannot be understood, or two.
+    pub(crate) fn of(head: &ResponseHead, method: &str) -> Result<ResponseBody, Error> {
         if method == "HEAD" || matches!(head.status, 204 | 304) {
             return Ok(ResponseBody::Length(0));
         }
         let length = one_length(&head.headers)?;
         if let Some(last) = head.headers.all("transfer-encoding").last() {
             // Clients differ in which of the two they go by, and so in where the next answer is.
-            if length.is_some() || head.minor_version == 0 {
-                return Err("its length is given in two ways".to_owned());
+            if length.is_some() {
+                return Err(Error::LengthAndCoding);
+            }
+            if head.minor_version == 0 {
+                return Err(Error::CodingWithHttp10);
             }
             let coding = last.rsplit(|&b| b == b',').next().unwrap_or(last);
             return Ok(match coding.trim_ascii().eq_ignore_ascii_case(b"chunked") {
@@ -102,7 +94,7 @@ impl ResponseBody {
     ///
     /// # Errors
     /// When the bytes are no chunked coding.
-    pub(crate) fn advance(&mut self, bytes: &[u8]) -> Result<usize, String> {
+    pub(crate) fn advance(&mut self, bytes: &[u8]) -> Result<usize, Error> {
         match self {
             ResponseBody::Length(left) => {
                 let n = usize::try_from(*left)
@@ -114,9 +106,7 @@ impl ResponseBody {
             ResponseBody::Chunked(chunked) => {
                 let mut passed = 0;
                 while passed < bytes.len() && !chunked.is_done() {
-                    let step = chunked
-                        .step(&bytes[passed..])
-                        .map_err(|refusal| refusal.message)?;
+                    let step = chunked.step(&bytes[passed..])?;
                     passed += step.used;
                 }
                 Ok(passed)
@@ -130,16 +120,14 @@ impl ResponseBody {
     ///
     /// # Errors
     /// When the bytes are no chunked coding.
-    pub(crate) fn read(&mut self, bytes: &[u8]) -> Result<(usize, Vec<u8>), String> {
+    pub(crate) fn read(&mut self, bytes: &[u8]) -> Result<(usize, Vec<u8>), Error> {
         let ResponseBody::Chunked(chunked) = self else {
             let n = self.advance(bytes)?;
             return Ok((n, bytes[..n].to_vec()));
         };
         let (mut used, mut content) = (0, Vec::new());
         while used < bytes.len() && !chunked.is_done() {
-            let step = chunked
-                .step(&bytes[used..])
-                .map_err(|refusal| refusal.message)?;
+            let step = chunked.step(&bytes[used..])?;
             content.extend_from_slice(&bytes[used..][step.data]);
             used += step.used;
         }
@@ -156,17 +144,14 @@ impl ResponseBody {
     }
 }
 
-fn one_length(headers: &Headers) -> Result<Option<u64>, String> {
+fn one_length(headers: &Headers) -> Result<Option<u64>, Error> {
     let mut lengths = headers.all("content-length");
     let Some(first) = lengths.next() else {
         return Ok(None);
     };
     match decimal(first) {
         Some(length) if lengths.all(|other| other == first) => Ok(Some(length)),
-        _ => Err(format!(
-            "Content-Length \"{}\" is not a length",
-            first.escape_ascii()
-        )),
+        _ => Err(Error::InvalidLength(first.escape_ascii().to_string())),
     }
 }
 
@@ -183,7 +168,7 @@ fn decimal(digits: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
-    fn request(minor_version: u8, headers: &str) -> Result<RequestFraming, Refusal> {
+    fn request(minor_version: u8, headers: &str) -> Result<RequestFraming, Error> {
         let head = format!("POST / HTTP/1.{minor_version}\r\n{headers}\r\n");
         RequestFraming::of(&RequestHead::parse(head.as_bytes()).unwrap())
     }
@@ -211,47 +196,50 @@ mod tests {
 
     #[test]
     fn an_ambiguous_request_is_refused() {
-        for (headers, status) in [
+        let length = |value: &str| Error::InvalidLength(value.to_owned());
+        let coding = |value: &str| Error::UnsupportedCoding(value.to_owned());
+        for (headers, expected) in [
             (
                 "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n",
-                Reason::Malformed,
+                Error::LengthAndCoding,
             ),
             (
                 "Content-Length: 1\r\nContent-Length: 1\r\n",
-                Reason::Malformed,
+                Error::RepeatedLength,
             ),
-            ("Content-Length: 1, 1\r\n", Reason::Malformed),
-            ("Content-Length: +1\r\n", Reason::Malformed),
-            ("Content-Length: -1\r\n", Reason::Malformed),
-            ("Content-Length: 0x1\r\n", Reason::Malformed),
-            ("Content-Length: \r\n", Reason::Malformed),
-            ("Content-Length: 9223372036854775808\r\n", Reason::Malformed),
+            ("Content-Length: 1, 1\r\n", length("1, 1")),
+            ("Content-Length: +1\r\n", length("+1")),
+            ("Content-Length: -1\r\n", length("-1")),
+            ("Content-Length: 0x1\r\n", length("0x1")),
+            ("Content-Length: \r\n", length("")),
+            (
+                "Content-Length: 9223372036854775808\r\n",
+                length("9223372036854775808"),
+            ),
             (
                 "Content-Length: 99999999999999999999999\r\n",
-                Reason::Malformed,
+                length("99999999999999999999999"),
             ),
             (
                 "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
-                Reason::Malformed,
+                Error::RepeatedCoding,
             ),
-            ("Transfer-Encoding: identity\r\n", Reason::UnknownCoding),
+            ("Transfer-Encoding: identity\r\n", coding("identity")),
             (
                 "Transfer-Encoding: gzip, chunked\r\n",
-                Reason::UnknownCoding,
+                coding("gzip, chunked"),
             ),
             (
                 "Transfer-Encoding: chunked, chunked\r\n",
-                Reason::UnknownCoding,
+                coding("chunked, chunked"),
             ),
-            ("Transfer-Encoding: \r\n", Reason::UnknownCoding),
+            ("Transfer-Encoding: \r\n", coding("")),
         ] {
-            assert_eq!(request(1, headers).unwrap_err().reason, status, "{headers}");
+            assert_eq!(request(1, headers), Err(expected), "{headers}");
         }
         assert_eq!(
-            request(0, "Transfer-Encoding: chunked\r\n")
-                .unwrap_err()
-                .reason,
-            Reason::Malformed
+            request(0, "Transfer-Encoding: chunked\r\n"),
+            Err(Error::CodingWithHttp10)
         );
     }
 
@@ -296,13 +284,23 @@ mod tests {
                 "{status} {method} {headers}"
             );
         }
-        for head in [
-            "HTTP/1.1 200 X\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
-            "HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n",
-            "HTTP/1.0 200 X\r\nTransfer-Encoding: chunked\r\n\r\n",
+        for (head, expected) in [
+            (
+                "HTTP/1.1 200 X\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+                Error::InvalidLength("5".to_owned()),
+            ),
+            (
+                "HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n",
+                Error::LengthAndCoding,
+            ),
+            (
+                "HTTP/1.0 200 X\r\nTransfer-Encoding: chunked\r\n\r\n",
+                Error::CodingWithHttp10,
+            ),
         ] {
             let parsed = ResponseHead::parse(head.as_bytes()).unwrap();
-            assert!(ResponseBody::of(&parsed, "GET").is_err(), "{head}");
+            let body = ResponseBody::of(&parsed, "GET").map(|_| ());
+            assert_eq!(body, Err(expected), "{head}");
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::error::Refusal;
+use crate::http1::error::Error;
 
 /// The longest line between chunks, its extensions included, in bytes; as in Go's
 /// `net/http/internal` (`maxLineLength`).
@@ -93,7 +93,7 @@ impl Chunked {
     /// # Errors
     /// When a size is not 1 to 16 hexadecimal digits, a line does not end in CRLF, or the lines
     /// between the chunks are too long.
-    pub(crate) fn step(&mut self, input: &[u8]) -> Result<Step, Refusal> {
+    pub(crate) fn step(&mut self, input: &[u8]) -> Result<Step, Error> {
         let mut used = 0;
         while used < input.len() && self.state != State::Done {
             if let State::Data { left } = self.state {
@@ -119,17 +119,12 @@ impl Chunked {
     }
 
     /// The state after a byte that is not content.
-    fn next(&mut self, byte: u8) -> Result<State, Refusal> {
+    fn next(&mut self, byte: u8) -> Result<State, Error> {
         self.line_bytes += 1;
-        let bad = |what: &str| {
-            Err(Refusal::bad_request(format!(
-                "malformed chunked body: {what} at byte 0x{byte:02x}"
-            )))
-        };
         let state = match (self.state, byte) {
             (State::Size { size, digits }, _) if byte.is_ascii_hexdigit() => {
                 if digits == 16 {
-                    return bad("a chunk size of more than 16 digits");
+                    return Err(Error::ChunkSizeTooLong(byte));
                 }
                 let digit = char::from(byte).to_digit(16).unwrap_or_default();
                 State::Size {
@@ -137,12 +132,12 @@ impl Chunked {
                     digits: digits + 1,
                 }
             }
-            (State::Size { digits: 0, .. }, _) => return bad("a chunk size without digits"),
+            (State::Size { digits: 0, .. }, _) => return Err(Error::MissingChunkSize(byte)),
             (State::Size { size, .. }, b';') => State::Extension { size },
             (State::Size { size, .. } | State::Extension { size }, b'\r') => State::SizeLf { size },
-            (State::Size { .. }, _) => return bad("a chunk size that is not hexadecimal"),
+            (State::Size { .. }, _) => return Err(Error::InvalidChunkSize(byte)),
             (State::Extension { .. }, b'\t' | b' '..=0x7e | 0x80..) => self.state,
-            (State::Extension { .. }, _) => return bad("a control character in an extension"),
+            (State::Extension { .. }, _) => return Err(Error::InvalidChunkExtension(byte)),
             (State::SizeLf { size: 0 }, b'\n') => State::TrailerStart,
             (State::SizeLf { size }, b'\n') => State::Data { left: size },
             (State::DataCr, b'\r') => State::DataLf,
@@ -152,17 +147,20 @@ impl Chunked {
                 State::TrailerName
             }
             (State::TrailerName, b':') => State::Trailer,
-            (State::TrailerStart | State::TrailerName, _) => return bad("no name of a trailer"),
+            (State::TrailerStart | State::TrailerName, _) => {
+                return Err(Error::InvalidTrailerName(byte));
+            }
             (State::Trailer, b'\t' | b' '..=0x7e | 0x80..) => State::Trailer,
             (State::Trailer, b'\r') => State::TrailerLf,
             (State::TrailerLf, b'\n') => State::TrailerStart,
-            (State::Trailer, _) => return bad("a control character in a trailer"),
+            (State::Trailer, _) => return Err(Error::InvalidTrailerValue(byte)),
             (State::EndLf, b'\n') => State::Done,
-            (State::DataCr, _) => return bad("a chunk longer than its size"),
             (State::SizeLf { .. } | State::DataLf | State::TrailerLf | State::EndLf, _) => {
-                return bad("CR without LF");
+                return Err(Error::BareCr(byte));
             }
-            (State::Data { .. } | State::Done, _) => return bad("data"),
+            (State::Data { .. } | State::DataCr | State::Done, _) => {
+                return Err(Error::ChunkTooLong(byte));
+            }
         };
         let limit = match state {
             State::Data { .. } | State::DataLf => {
@@ -182,7 +180,7 @@ impl Chunked {
             _ => MAX_LINE_BYTES,
         };
         if self.line_bytes > limit {
-            return bad("a line that is too long");
+            return Err(Error::ChunkLineTooLong);
         }
         Ok(state)
     }
@@ -198,7 +196,7 @@ mod tests {
     use super::*;
 
     /// Decodes `pieces` one after the other; the content and what is left behind the body.
-    fn decode(pieces: &[&[u8]]) -> Result<(Vec<u8>, usize, bool), Refusal> {
+    fn decode(pieces: &[&[u8]]) -> Result<(Vec<u8>, usize, bool), Error> {
         let mut chunked = Chunked::default();
         let (mut content, mut used) = (Vec::new(), 0);
         for piece in pieces {
@@ -230,34 +228,34 @@ mod tests {
     }
 
     #[test]
-    fn what_daemons_have_read_differently_is_refused() {
-        for body in [
-            &b"\r\n"[..],
-            b";x\r\n",
-            b"+5\r\n",
-            b"0x5\r\n",
-            b" 5\r\n",
-            b"5 \r\n",
-            b"5\n",
-            b"5\rx",
-            b"00000000000000005\r\n",
-            b"g\r\n",
-            b"5;a\nb\r\n",
-            b"5;a\0\r\n",
-            b"1\r\nxx",
-            b"1\r\nx\n",
-            b"1\r\nx\rx",
-            b"0\r\n\n",
-            b"0\r\nA: b\n",
-            b"0\r\nA: \0",
-            b"0\r\nA\r\n",
-            b"0\r\nA : b\r\n",
-            b"0\r\n: b\r\n",
-            b"0\r\n A: b\r\n",
-            b"0\r\nA: b\r\n c\r\n",
-            b"0\r\n\rx",
+    fn bodies_that_daemons_have_read_differently_are_refused() {
+        for (body, expected) in [
+            (&b"\r\n"[..], Error::MissingChunkSize(b'\r')),
+            (b";x\r\n", Error::MissingChunkSize(b';')),
+            (b"+5\r\n", Error::MissingChunkSize(b'+')),
+            (b"0x5\r\n", Error::InvalidChunkSize(b'x')),
+            (b" 5\r\n", Error::MissingChunkSize(b' ')),
+            (b"5 \r\n", Error::InvalidChunkSize(b' ')),
+            (b"5\n", Error::InvalidChunkSize(b'\n')),
+            (b"5\rx", Error::BareCr(b'x')),
+            (b"00000000000000005\r\n", Error::ChunkSizeTooLong(b'5')),
+            (b"g\r\n", Error::MissingChunkSize(b'g')),
+            (b"5;a\nb\r\n", Error::InvalidChunkExtension(b'\n')),
+            (b"5;a\0\r\n", Error::InvalidChunkExtension(0)),
+            (b"1\r\nxx", Error::ChunkTooLong(b'x')),
+            (b"1\r\nx\n", Error::ChunkTooLong(b'\n')),
+            (b"1\r\nx\rx", Error::BareCr(b'x')),
+            (b"0\r\n\n", Error::InvalidTrailerName(b'\n')),
+            (b"0\r\nA: b\n", Error::InvalidTrailerValue(b'\n')),
+            (b"0\r\nA: \0", Error::InvalidTrailerValue(0)),
+            (b"0\r\nA\r\n", Error::InvalidTrailerName(b'\r')),
+            (b"0\r\nA : b\r\n", Error::InvalidTrailerName(b' ')),
+            (b"0\r\n: b\r\n", Error::InvalidTrailerName(b':')),
+            (b"0\r\n A: b\r\n", Error::InvalidTrailerName(b' ')),
+            (b"0\r\nA: b\r\n c\r\n", Error::InvalidTrailerName(b' ')),
+            (b"0\r\n\rx", Error::BareCr(b'x')),
         ] {
-            assert!(decode(&[body]).is_err(), "{}", body.escape_ascii());
+            assert_eq!(decode(&[body]), Err(expected), "{}", body.escape_ascii());
         }
     }
 
@@ -265,7 +263,10 @@ mod tests {
     fn lines_and_trailers_are_bounded() {
         let extension = |n: usize| [b"1;", vec![b'x'; n].as_slice(), b"\r\nx\r\n"].concat();
         assert!(decode(&[&extension(MAX_LINE_BYTES - 4)]).is_ok());
-        assert!(decode(&[&extension(MAX_LINE_BYTES)]).is_err());
+        assert_eq!(
+            decode(&[&extension(MAX_LINE_BYTES)]),
+            Err(Error::ChunkLineTooLong)
+        );
         let trailers = |n: usize| {
             [
                 b"0\r\n".to_vec(),
@@ -275,7 +276,10 @@ mod tests {
             .concat()
         };
         assert!(decode(&[&trailers(MAX_TRAILER_BYTES / 11 - 1)]).unwrap().2);
-        assert!(decode(&[&trailers(MAX_TRAILER_BYTES / 11 + 1)]).is_err());
+        assert_eq!(
+            decode(&[&trailers(MAX_TRAILER_BYTES / 11 + 1)]),
+            Err(Error::ChunkLineTooLong)
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! how it is rejected.
 
 use crate::error::Refusal;
+use crate::http1;
 use crate::inject::object;
 use crate::json::Object;
 
@@ -105,6 +106,13 @@ pub(crate) enum Rejection {
     Refusal(Refusal),
     /// The daemon would refuse it: this is its own answer to what was asked, for the client.
     Answer(Answer),
+}
+
+/// What is wrong with a query.
+impl From<http1::Error> for Rejection {
+    fn from(error: http1::Error) -> Rejection {
+        Rejection::Refusal(Refusal::bad_request(error.to_string()))
+    }
 }
 
 impl From<Refusal> for Rejection {

@@ -22,6 +22,7 @@ use crate::policy::Policy;
 use crate::proxy::daemon::{self, ANSWER_LIMIT, Subrequest};
 use crate::proxy::exchange::{self, End, Exchange, Outgoing};
 use crate::proxy::http2 as relay;
+use crate::proxy::refusal::unreadable_request;
 use crate::proxy::response::{self, Then};
 use crate::proxy::socket::{self, Input};
 use crate::proxy::tunnel;
@@ -170,7 +171,7 @@ impl Connection<'_> {
             Ok(Some(len)) => {
                 let head = RequestHead::parse(&self.client.buffered()[..len]);
                 self.client.consume(len);
-                head
+                head.map_err(unreadable_request)
             }
             Ok(None) => return Then::Close,
             Err(refusal) => Err(refusal),
@@ -204,7 +205,8 @@ impl Connection<'_> {
         let deadline = Instant::now() + self.settings.limits.head;
         let mut end = HeadEnd::default();
         loop {
-            if let Some(len) = end.find(self.client.buffered())? {
+            let found = end.find(self.client.buffered());
+            if let Some(len) = found.map_err(unreadable_request)? {
                 return Ok(Some(len));
             }
             match self.client.fill_until(deadline) {
@@ -226,21 +228,20 @@ impl Connection<'_> {
 
     fn answer(&mut self, request: &mut Request) -> Result<Then, Refusal> {
         if request.head.method == "CONNECT" {
-            return Err(Refusal::bad_request(
-                "CONNECT is for proxies of another kind",
-            ));
+            return Err(Refusal::bad_request("CONNECT is not supported"));
         }
-        check_host(&request.head)?;
-        request.framing = RequestFraming::of(&request.head)?;
+        request.head.check_host().map_err(unreadable_request)?;
+        request.framing = RequestFraming::of(&request.head).map_err(unreadable_request)?;
         let has_body = !matches!(
             request.framing,
             RequestFraming::None | RequestFraming::Length(0)
         );
-        request.expects_continue = expects_continue(&request.head)? && has_body;
+        let expects_continue = request.head.expects_continue();
+        request.expects_continue = expects_continue.map_err(unreadable_request)? && has_body;
         if request.head.method == "OPTIONS" && request.head.target == "*" {
             return self.forward(request, Action::Pass, None, None);
         }
-        let target = Target::parse(&request.head.target)?;
+        let target = Target::parse(&request.head.target).map_err(unreadable_request)?;
         // From here on the head is understood; until then a refusal closes the connection.
         request.is_unread = has_body;
         if let Some(location) = target.redirect() {
@@ -396,7 +397,8 @@ impl Connection<'_> {
                     body.extend_from_slice(&buffered[..n]);
                     self.client.consume(n);
                 }
-                None => exchange::read_chunked(&mut chunked, &mut self.client, &mut body)?,
+                None => exchange::read_chunked(&mut chunked, &mut self.client, &mut body)
+                    .map_err(unreadable_request)?,
             }
             let announced = body.len() as u64 + chunked.announced();
             if announced > MAX_REWRITTEN_BODY_BYTES as u64 {
@@ -436,7 +438,7 @@ impl Connection<'_> {
         let can_hijack = matches!(action, Action::Hijack | Action::Grpc);
         if !can_hijack {
             // Where no upgrade can be looked into, none is asked for; daemons ignore it there.
-            keep_http(&mut request.head);
+            request.head.remove_upgrade();
         }
         let mut outgoing = Outgoing {
             bytes: Vec::new(),
@@ -675,16 +677,6 @@ fn log_answer(number: u64, created: Option<&Created>, status: u16) {
     }
 }
 
-/// Refuses what has no or several `Host` lines (RFC 9112 section 3.2). What it says is of no
-/// interest: clients send nothing, names or the path of the socket.
-fn check_host(head: &RequestHead) -> Result<(), Refusal> {
-    match (head.headers.all("host").count(), head.minor_version) {
-        (1, _) | (0, 0) => Ok(()),
-        (0, _) => Err(Refusal::bad_request("the Host header is missing")),
-        _ => Err(Refusal::bad_request("Host is given twice")),
-    }
-}
-
 /// Whether the daemon may read the body of an archive as a form.
 fn may_be_form(head: &RequestHead, target: &Target) -> bool {
     let types: Vec<_> = head.headers.all("content-type").collect();
@@ -700,37 +692,6 @@ fn may_be_form(head: &RequestHead, target: &Target) -> bool {
             !kind.starts_with(b"multipart/form-data;")
         }
         _ => true,
-    }
-}
-
-/// Whether the client waits for a word before it sends the body (RFC 9110 section 10.1.1).
-fn expects_continue(head: &RequestHead) -> Result<bool, Refusal> {
-    let is_continue = |value: &[u8]| value.eq_ignore_ascii_case(b"100-continue");
-    match head.headers.all("expect").find(|value| !is_continue(value)) {
-        None => Ok(head.headers.has("expect") && head.minor_version > 0),
-        Some(value) => {
-            let value = value.escape_ascii();
-            Err(Refusal::new(
-                Reason::UnmetExpectation,
-                format!("Expect \"{value}\" is not \"100-continue\""),
-            ))
-        }
-    }
-}
-
-/// Takes an upgrade out of a head.
-fn keep_http(head: &mut RequestHead) {
-    if !head.headers.has("upgrade") && !head.headers.lists("connection", "upgrade") {
-        return;
-    }
-    let is_persistent = head.is_persistent();
-    let keep_alive = head.minor_version == 0 && is_persistent;
-    head.headers.remove("upgrade");
-    head.headers.remove("connection");
-    if !is_persistent {
-        head.headers.push("Connection", "close");
-    } else if keep_alive {
-        head.headers.push("Connection", "keep-alive");
     }
 }
 

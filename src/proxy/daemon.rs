@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use crate::error::{Reason, Refusal};
+use crate::http1;
 use crate::http1::body::ResponseBody;
 use crate::http1::head::{HeadEnd, ResponseHead};
 use crate::inject::request::Answer;
@@ -87,7 +88,7 @@ pub(crate) fn ask(
         let mut end = HeadEnd::default();
         let len = loop {
             let found = end.find(daemon.buffered());
-            if let Some(len) = found.map_err(|refusal| unreadable(&refusal.message))? {
+            if let Some(len) = found.map_err(unreadable)? {
                 break len;
             }
             match daemon.fill_for(client, deadline) {
@@ -105,34 +106,31 @@ pub(crate) fn ask(
                 }
             }
         };
-        let head =
-            ResponseHead::parse(&daemon.buffered()[..len]).map_err(|what| unreadable(&what))?;
+        let head = ResponseHead::parse(&daemon.buffered()[..len]).map_err(unreadable)?;
         daemon.consume(len);
         is_first = false;
         match head.status {
-            101 => return Err(unreadable("it switches protocols").into()),
+            101 => return Err(odd("it switches protocols").into()),
             100..200 => (),
             _ => break head,
         }
     };
-    let mut framing = ResponseBody::of(&head, method).map_err(|what| unreadable(&what))?;
+    let mut framing = ResponseBody::of(&head, method).map_err(unreadable)?;
     let mut body = Vec::new();
     loop {
-        let (used, content) = framing
-            .read(daemon.buffered())
-            .map_err(|what| unreadable(&what))?;
+        let (used, content) = framing.read(daemon.buffered()).map_err(unreadable)?;
         body.extend_from_slice(&content);
         daemon.consume(used);
         if framing.is_done() {
             break;
         }
         if body.len() > MAX_ANSWER_BYTES {
-            return Err(unreadable("it is too large").into());
+            return Err(odd("it is too large").into());
         }
         if daemon.fill_for(client, deadline).map_err(fail)? == 0 {
             match framing {
                 ResponseBody::UntilClose => break,
-                _ => return Err(unreadable("it breaks off").into()),
+                _ => return Err(odd("it breaks off").into()),
             }
         }
     }
@@ -154,7 +152,11 @@ fn broken(err: &io::Error) -> Refusal {
     ))
 }
 
-fn unreadable(what: &str) -> Refusal {
+fn unreadable(error: http1::Error) -> Refusal {
+    odd(&error.to_string())
+}
+
+fn odd(what: &str) -> Refusal {
     Refusal::bad_gateway(format!(
         "the daemon's answer to a question cannot be read: {what}"
     ))

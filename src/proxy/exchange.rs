@@ -8,9 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use crate::error::{Reason, Refusal};
+use crate::http1;
 use crate::http1::body::{RequestFraming, ResponseBody};
 use crate::http1::chunked::Chunked;
 use crate::http1::head::{HeadEnd, ResponseHead};
+use crate::proxy::refusal::unreadable_answer;
 use crate::proxy::socket::{self, CloseOnPanic, Input, Sign, Watch};
 
 /// The stack of a thread that only moves bytes.
@@ -183,7 +185,7 @@ fn upload_chunked(client: &mut Input, daemon: &UnixStream) -> io::Result<()> {
         }
         content.clear();
         read_chunked(&mut chunked, client, &mut content)
-            .map_err(|refusal| io::Error::new(io::ErrorKind::InvalidData, refusal.message))?;
+            .map_err(|err| io::Error::new(io::ErrorKind::InvalidData, err))?;
         let mut chunk = Vec::with_capacity(content.len() + 32);
         if !content.is_empty() {
             let _ = write!(chunk, "{:x}\r\n", content.len());
@@ -203,7 +205,7 @@ pub(crate) fn read_chunked(
     chunked: &mut Chunked,
     client: &mut Input,
     content: &mut Vec<u8>,
-) -> Result<(), Refusal> {
+) -> Result<(), http1::Error> {
     while !client.buffered().is_empty() && !chunked.is_done() {
         let buffered = client.buffered();
         let step = chunked.step(buffered)?;
@@ -246,9 +248,8 @@ impl Response<'_> {
                     }
                 }
                 status => {
-                    let body = ResponseBody::of(&head, self.exchange.method).map_err(|what| {
-                        Refusal::bad_gateway(format!("the daemon's answer cannot be read: {what}"))
-                    })?;
+                    let body = ResponseBody::of(&head, self.exchange.method)
+                        .map_err(|err| unreadable_answer(&err))?;
                     answered(status);
                     // Without Upgrade, attach and exec take the connection over behind a 200 that
                     // has no length: moby's hijack in containers/attach and exec/start.
@@ -310,16 +311,14 @@ impl Response<'_> {
     fn read_head(&mut self) -> Result<(usize, ResponseHead), Refusal> {
         let mut end = HeadEnd::default();
         loop {
-            let found = end
-                .find(self.daemon.buffered())
-                .map_err(|refusal| refusal.message);
-            match found {
+            match end.find(self.daemon.buffered()) {
                 Ok(None) => (),
                 Ok(Some(len)) => {
                     let head = ResponseHead::parse(&self.daemon.buffered()[..len]);
-                    return head.map(|head| (len, head)).map_err(unreadable);
+                    let head = head.map(|head| (len, head));
+                    return head.map_err(|err| unreadable_answer(&err));
                 }
-                Err(what) => return Err(unreadable(what)),
+                Err(err) => return Err(unreadable_answer(&err)),
             }
             let n = self.fill();
             if !matches!(n, Ok(1..)) {
@@ -374,8 +373,4 @@ impl Response<'_> {
         socket::shutdown(self.daemon.socket(), Shutdown::Both);
         End::Cut
     }
-}
-
-fn unreadable(what: String) -> Refusal {
-    Refusal::bad_gateway(format!("the daemon's answer cannot be read: {what}"))
 }

@@ -8,6 +8,7 @@ pub(crate) mod daemon;
 pub(crate) mod exchange;
 pub(crate) mod http2;
 pub(crate) mod listener;
+pub(crate) mod refusal;
 pub(crate) mod response;
 pub(crate) mod socket;
 pub(crate) mod tunnel;
