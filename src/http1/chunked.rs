@@ -13,7 +13,7 @@ const MAX_LINE_BYTES: usize = 4096;
 const MAX_TRAILER_BYTES: usize = 16 * 1024;
 
 /// A body in the chunked coding, as far as it has been read.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Chunked {
     state: State,
     /// Bytes of the line, or of all trailer lines, that is being read.
@@ -56,9 +56,9 @@ enum State {
     Done,
 }
 
-/// What one call of [`Chunked::step`] has read.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Step {
+/// How far a step through the bytes of a body has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Progress {
     /// How many bytes of the input are done with.
     pub(crate) used: usize,
     /// Where in the input there is content, perhaps empty.
@@ -81,7 +81,7 @@ impl Chunked {
     }
 
     /// How many bytes of the current chunk are still to come.
-    pub(crate) fn announced(&self) -> u64 {
+    pub(crate) fn remaining(&self) -> u64 {
         match self.state {
             State::Data { left } => left,
             _ => 0,
@@ -93,7 +93,7 @@ impl Chunked {
     /// # Errors
     /// When a size is not 1 to 16 hexadecimal digits, a line does not end in CRLF, or the lines
     /// between the chunks are too long.
-    pub(crate) fn step(&mut self, input: &[u8]) -> Result<Step, Error> {
+    pub(crate) fn advance(&mut self, input: &[u8]) -> Result<Progress, Error> {
         let mut used = 0;
         while used < input.len() && self.state != State::Done {
             if let State::Data { left } = self.state {
@@ -104,7 +104,7 @@ impl Chunked {
                     0 => State::DataCr,
                     left => State::Data { left },
                 };
-                return Ok(Step {
+                return Ok(Progress {
                     used: used + n,
                     data: used..used + n,
                 });
@@ -112,7 +112,7 @@ impl Chunked {
             self.state = self.next(input[used])?;
             used += 1;
         }
-        Ok(Step {
+        Ok(Progress {
             used,
             data: used..used,
         })
@@ -202,7 +202,7 @@ mod tests {
         for piece in pieces {
             let mut at = 0;
             while at < piece.len() && !chunked.is_done() {
-                let step = chunked.step(&piece[at..])?;
+                let step = chunked.advance(&piece[at..])?;
                 content.extend_from_slice(&piece[at..][step.data]);
                 at += step.used;
             }
@@ -285,7 +285,7 @@ mod tests {
     #[test]
     fn a_size_of_sixteen_digits_does_not_overflow() {
         let mut chunked = Chunked::default();
-        chunked.step(b"ffffffffffffffff\r\n").unwrap();
+        chunked.advance(b"ffffffffffffffff\r\n").unwrap();
         assert_eq!(chunked.state, State::Data { left: u64::MAX });
     }
 }

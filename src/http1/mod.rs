@@ -9,4 +9,5 @@ pub(crate) mod percent;
 pub(crate) mod query;
 pub(crate) mod target;
 
+pub(crate) use body::Body;
 pub(crate) use error::Error;

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::proxy::daemon::{self, ANSWER_LIMIT, Subrequest};
 use crate::proxy::socket::{self, Input};
+use crate::proxy::subrequest::{ANSWER_LIMIT, AnswerLimits, Subrequest};
 
 /// Asks the daemon for its cgroup driver and logs a warning if the name does not fit it.
 pub(crate) fn check(parent: &str, daemon: &Path) {
@@ -28,7 +28,8 @@ fn driver(daemon: &Path) -> Result<String, String> {
         target: "/info",
         body: None,
     };
-    let (answer, _) = daemon::ask(question, &mut input, None, ANSWER_LIMIT)
+    let (answer, _) = question
+        .send(&mut input, None, AnswerLimits::default())
         .map_err(|failure| failure.refusal.message)?;
     answer.string("CgroupDriver").map_err(|err| err.message)
 }

@@ -10,21 +10,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::{Reason, Refusal};
-use crate::http1::body::RequestFraming;
-use crate::http1::chunked::Chunked;
-use crate::http1::head::{HeadEnd, RequestHead};
+use crate::http1::Body;
+use crate::http1::head::RequestHead;
 use crate::http1::target::{Target, with_query};
 use crate::http2;
 use crate::inject::recipe::Recipe;
 use crate::inject::request::{Answer, CreateRequest, Daemon, Rejection};
 use crate::inject::routes::{self, Action, Kind};
 use crate::policy::Policy;
-use crate::proxy::daemon::{self, ANSWER_LIMIT, Subrequest};
 use crate::proxy::exchange::{self, End, Exchange, Outgoing};
 use crate::proxy::http2 as relay;
+use crate::proxy::read::{self, ReadError};
 use crate::proxy::refusal::unreadable_request;
 use crate::proxy::response::{self, Then};
 use crate::proxy::socket::{self, Input};
+use crate::proxy::subrequest::{AnswerLimits, Failure, Subrequest};
 use crate::proxy::tunnel;
 
 /// The largest body that is rewritten, in bytes; as much as moby lets its authorization plugins
@@ -126,18 +126,32 @@ struct Connection<'s> {
 /// A request as far as it has been looked at.
 struct Request {
     head: RequestHead,
-    framing: RequestFraming,
+    /// What is still to be read of its body. Until its head is understood, and when the body has
+    /// been left to an exchange, nobody knows where it ends, which is [`Body::UntilClose`].
+    body: Body,
     expects_continue: bool,
-    /// Whether bytes of it are still to come, or it is not known where it ends.
-    is_unread: bool,
 }
 
 impl Request {
+    fn new(head: RequestHead) -> Request {
+        Request {
+            head,
+            body: Body::UntilClose,
+            expects_continue: false,
+        }
+    }
+
+    /// Whether bytes of it may still come, so that the next bytes need not be the next request.
+    fn is_unread(&self) -> bool {
+        !self.body.is_done()
+    }
+
     /// What becomes of the connection after an answer of the proxy.
     fn then(&self) -> Then {
-        match self.is_unread || !self.head.is_persistent() {
-            true => Then::Close,
-            false => Then::NextRequest,
+        if self.is_unread() || !self.head.is_persistent() {
+            Then::Close
+        } else {
+            Then::NextRequest
         }
     }
 }
@@ -180,12 +194,7 @@ impl Connection<'_> {
             Ok(head) => head,
             Err(refusal) => return self.refuse(&refusal, "", Then::Close),
         };
-        let mut request = Request {
-            head,
-            framing: RequestFraming::None,
-            expects_continue: false,
-            is_unread: true,
-        };
+        let mut request = Request::new(head);
         match self.answer(&mut request) {
             Ok(then) => then,
             Err(refusal) => {
@@ -202,27 +211,17 @@ impl Connection<'_> {
         if self.client.buffered().is_empty() && !matches!(self.client.fill(), Ok(1..)) {
             return Ok(None);
         }
-        let deadline = Instant::now() + self.settings.limits.head;
-        let mut end = HeadEnd::default();
-        loop {
-            let found = end.find(self.client.buffered());
-            if let Some(len) = found.map_err(unreadable_request)? {
-                return Ok(Some(len));
+        let limit = self.settings.limits.head;
+        let deadline = Instant::now() + limit;
+        let read = read::head(&mut self.client, |client| client.fill_until(deadline));
+        match read {
+            Ok(len) => Ok(Some(len)),
+            Err(ReadError::Malformed(err)) => Err(unreadable_request(err)),
+            Err(ReadError::Io(err)) if err.kind() == io::ErrorKind::TimedOut => {
+                let what = format!("the request head took longer than {limit:?}");
+                Err(Refusal::new(Reason::Timeout, what))
             }
-            match self.client.fill_until(deadline) {
-                Ok(1..) => (),
-                Ok(0) => return Ok(None),
-                Err(err) if err.kind() == io::ErrorKind::TimedOut => {
-                    return Err(Refusal::new(
-                        Reason::Timeout,
-                        format!(
-                            "the request head took longer than {:?}",
-                            self.settings.limits.head
-                        ),
-                    ));
-                }
-                Err(_) => return Ok(None),
-            }
+            Err(ReadError::Io(_) | ReadError::TooLarge) => Ok(None),
         }
     }
 
@@ -231,19 +230,16 @@ impl Connection<'_> {
             return Err(Refusal::bad_request("CONNECT is not supported"));
         }
         request.head.check_host().map_err(unreadable_request)?;
-        request.framing = RequestFraming::of(&request.head).map_err(unreadable_request)?;
-        let has_body = !matches!(
-            request.framing,
-            RequestFraming::None | RequestFraming::Length(0)
-        );
+        let body = Body::of_request(&request.head).map_err(unreadable_request)?;
         let expects_continue = request.head.expects_continue();
-        request.expects_continue = expects_continue.map_err(unreadable_request)? && has_body;
+        request.expects_continue = expects_continue.map_err(unreadable_request)? && !body.is_done();
         if request.head.method == "OPTIONS" && request.head.target == "*" {
+            request.body = body;
             return self.forward(request, Action::Pass, None, None);
         }
         let target = Target::parse(&request.head.target).map_err(unreadable_request)?;
         // From here on the head is understood; until then a refusal closes the connection.
-        request.is_unread = has_body;
+        request.body = body;
         if let Some(location) = target.redirect() {
             return Ok(self.reply(
                 &response::redirect(&location, &request.head.method),
@@ -268,7 +264,7 @@ impl Connection<'_> {
                 return self.label(request, &target, kind, recipe, draft);
             }
             Action::CannotLabel(why) => self.allow_unlabelled(request, &target, why)?,
-            Action::Start if request.is_unread && routes::is_before_1_24(version) => {
+            Action::Start if request.is_unread() && routes::is_before_1_24(version) => {
                 let what = "a start with a body makes volumes that cannot be labelled; \
                             use API version 1.24 or later";
                 return Err(Refusal::bad_request(what));
@@ -369,61 +365,35 @@ impl Connection<'_> {
     /// Reads the whole body of a request that is to be rewritten, or `None` when the client goes
     /// before its end.
     fn read_body(&mut self, request: &mut Request) -> Result<Option<Vec<u8>>, Refusal> {
-        let too_large = || {
-            let what = format!(
-                "the request body is larger than {MAX_REWRITTEN_BODY_BYTES} bytes, so it cannot be labelled"
-            );
-            Refusal::new(Reason::TooLarge, what)
+        let limit = self.settings.limits.rewritten_body;
+        let deadline = Instant::now() + limit;
+        let Request {
+            body,
+            expects_continue,
+            ..
+        } = request;
+        let fill = |client: &mut Input| {
+            if std::mem::take(expects_continue) {
+                (&**client.socket()).write_all(response::CONTINUE)?;
+            }
+            client.fill_until(deadline)
         };
-        let length = match request.framing {
-            RequestFraming::None => Some(0),
-            RequestFraming::Length(length) => {
-                let length = usize::try_from(length).unwrap_or(usize::MAX);
-                Some(length)
-                    .filter(|&n| n <= MAX_REWRITTEN_BODY_BYTES)
-                    .ok_or_else(too_large)?
-                    .into()
+        let refuse = |reason, what| Err(Refusal::new(reason, what));
+        match read::body(&mut self.client, body, MAX_REWRITTEN_BODY_BYTES, fill) {
+            Ok(content) => Ok(Some(content)),
+            Err(ReadError::Malformed(err)) => Err(unreadable_request(err)),
+            Err(ReadError::TooLarge) => {
+                let what = format!(
+                    "the request body is larger than {MAX_REWRITTEN_BODY_BYTES} bytes, \
+                     so it cannot be labelled"
+                );
+                refuse(Reason::TooLarge, what)
             }
-            RequestFraming::Chunked => None,
-        };
-        let mut chunked = Chunked::default();
-        let mut body = Vec::new();
-        let deadline = Instant::now() + self.settings.limits.rewritten_body;
-        loop {
-            match length {
-                Some(length) => {
-                    let buffered = self.client.buffered();
-                    let n = buffered.len().min(length - body.len());
-                    body.extend_from_slice(&buffered[..n]);
-                    self.client.consume(n);
-                }
-                None => exchange::read_chunked(&mut chunked, &mut self.client, &mut body)
-                    .map_err(unreadable_request)?,
+            Err(ReadError::Io(err)) if err.kind() == io::ErrorKind::TimedOut => {
+                let what = format!("the request body took longer than {limit:?}");
+                refuse(Reason::Timeout, what)
             }
-            let announced = body.len() as u64 + chunked.announced();
-            if announced > MAX_REWRITTEN_BODY_BYTES as u64 {
-                return Err(too_large());
-            }
-            if length.map_or(chunked.is_done(), |length| body.len() == length) {
-                request.is_unread = false;
-                return Ok(Some(body));
-            }
-            if std::mem::take(&mut request.expects_continue)
-                && (&**self.client.socket())
-                    .write_all(response::CONTINUE)
-                    .is_err()
-            {
-                return Ok(None);
-            }
-            match self.client.fill_until(deadline) {
-                Ok(1..) => (),
-                Err(err) if err.kind() == io::ErrorKind::TimedOut => {
-                    let limit = self.settings.limits.rewritten_body;
-                    let what = format!("the request body took longer than {limit:?}");
-                    return Err(Refusal::new(Reason::Timeout, what));
-                }
-                Ok(0) | Err(_) => return Ok(None),
-            }
+            Err(ReadError::Io(_)) => Ok(None),
         }
     }
 
@@ -442,7 +412,7 @@ impl Connection<'_> {
         }
         let mut outgoing = Outgoing {
             bytes: Vec::new(),
-            rest: RequestFraming::None,
+            rest: Body::Length(0),
         };
         match body {
             Some(body) => {
@@ -452,16 +422,15 @@ impl Connection<'_> {
             None => {
                 request.head.headers.remove("trailer");
                 request.head.write(&mut outgoing.bytes);
-                if !self.gather_small_body(request, &mut outgoing)? {
+                if !self.gather_small_body(request, &mut outgoing) {
                     return Ok(Then::Close);
                 }
             }
         }
-        request.is_unread = outgoing.rest != RequestFraming::None;
         let exchange = Exchange {
             method: &request.head.method,
             can_hijack,
-            expects_continue: request.expects_continue && request.is_unread,
+            expects_continue: request.expects_continue && !outgoing.rest.is_done(),
         };
         let number = self.number;
         let answered = |status| log_answer(number, created, status);
@@ -493,7 +462,7 @@ impl Connection<'_> {
                 tunnel::run(&mut self.client, daemon);
             }
             End::Cut => socket::shutdown(self.client.socket(), Shutdown::Both),
-            End::Reusable | End::Closed if request.is_unread => self.linger(),
+            End::Reusable | End::Closed if request.is_unread() => self.linger(),
             End::Reusable | End::Closed => (),
         }
         Ok(Then::Close)
@@ -521,32 +490,24 @@ impl Connection<'_> {
         Ok(Then::Close)
     }
 
-    /// Puts a small body behind the head in `outgoing`, or notes what is left to pass on; false
-    /// when the client goes before the end of a small one.
-    fn gather_small_body(
-        &mut self,
-        request: &Request,
-        outgoing: &mut Outgoing,
-    ) -> Result<bool, Refusal> {
-        let RequestFraming::Length(length) = request.framing else {
-            outgoing.rest = request.framing;
-            return Ok(true);
-        };
-        if length > SMALL_BODY_BYTES || request.expects_continue {
-            outgoing.rest = request.framing;
-            return Ok(true);
-        }
-        let length = length as usize;
-        while self.client.buffered().len() < length {
-            if !matches!(self.client.fill(), Ok(1..)) {
-                return Ok(false);
+    /// Puts a small body behind the head in `outgoing`, and leaves any other to the exchange. Returns
+    /// false when the client goes before the end of a small one.
+    fn gather_small_body(&mut self, request: &mut Request, outgoing: &mut Outgoing) -> bool {
+        match request.body {
+            Body::Length(..=SMALL_BODY_BYTES) if !request.expects_continue => (),
+            _ => {
+                outgoing.rest = std::mem::replace(&mut request.body, Body::UntilClose);
+                return true;
             }
         }
-        outgoing
-            .bytes
-            .extend_from_slice(&self.client.buffered()[..length]);
-        self.client.consume(length);
-        Ok(true)
+        let limit = SMALL_BODY_BYTES as usize;
+        match read::body(&mut self.client, &mut request.body, limit, Input::fill) {
+            Ok(content) => {
+                outgoing.bytes.extend_from_slice(&content);
+                true
+            }
+            Err(_) => false,
+        }
     }
 
     /// Sees to it that there is a connection to the daemon; whether it is a new one. One that the
@@ -588,13 +549,13 @@ impl Connection<'_> {
     fn ask_once(
         &mut self,
         question: Subrequest<'_>,
-    ) -> Result<(Result<Answer, daemon::Failure>, bool), Refusal> {
+    ) -> Result<(Result<Answer, Failure>, bool), Refusal> {
         let is_new = self.dial()?;
         let daemon = self
             .daemon
             .as_mut()
             .ok_or_else(|| Refusal::bad_gateway("no daemon"))?;
-        let result = daemon::ask(question, daemon, Some(self.client.socket()), ANSWER_LIMIT);
+        let result = question.send(daemon, Some(self.client.socket()), AnswerLimits::default());
         if !matches!(result, Ok((_, true))) {
             self.daemon = None;
         }

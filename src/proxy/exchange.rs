@@ -8,10 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use crate::error::{Reason, Refusal};
-use crate::http1;
-use crate::http1::body::{RequestFraming, ResponseBody};
-use crate::http1::chunked::Chunked;
-use crate::http1::head::{HeadEnd, ResponseHead};
+use crate::http1::head::ResponseHead;
+use crate::http1::{self, Body};
+use crate::proxy::read::{self, ReadError};
 use crate::proxy::refusal::unreadable_answer;
 use crate::proxy::socket::{self, CloseOnPanic, Input, Sign, Watch};
 
@@ -35,7 +34,7 @@ pub(crate) struct Outgoing {
     /// Its head, and of its body what is at hand.
     pub(crate) bytes: Vec<u8>,
     /// What the client is still to send.
-    pub(crate) rest: RequestFraming,
+    pub(crate) rest: Body,
 }
 
 /// How an exchange ended that brought a response.
@@ -58,7 +57,7 @@ pub(crate) enum End {
 /// When nothing of a final response has been passed on and nothing will be.
 pub(crate) fn run(
     exchange: &Exchange<'_>,
-    outgoing: Outgoing,
+    mut outgoing: Outgoing,
     client: &mut Input,
     daemon: &mut Input,
     answered: impl Fn(u16),
@@ -69,20 +68,24 @@ pub(crate) fn run(
     // Where this fails the daemon may still have an answer, so it is the response that decides.
     let sent = socket::write_some(daemon_socket, &outgoing.bytes);
     let unsent = &outgoing.bytes[*sent.as_ref().unwrap_or(&outgoing.bytes.len())..];
-    let is_sent = outgoing.rest == RequestFraming::None && unsent.is_empty();
+    let is_sent = outgoing.rest.is_done() && unsent.is_empty();
     // A half-close is the client's word on this exchange only if nothing else of it is on its way
     // to us: another request, or bytes for the tunnel to be.
     let is_last = is_sent && client.buffered().is_empty();
-    let watch = match is_last && !exchange.can_hijack {
-        true => Watch::All,
-        false => Watch::Gone,
+    let watch = if is_last && !exchange.can_hijack {
+        Watch::All
+    } else {
+        Watch::Gone
     };
     let mut response = Response {
         exchange,
         client: client_socket,
         daemon,
-        uploading: &uploading,
-        watch,
+        watch: ClientWatch {
+            client: client_socket,
+            uploading: &uploading,
+            watch,
+        },
         awaits_continue: exchange.expects_continue,
     };
     if is_sent {
@@ -100,7 +103,7 @@ pub(crate) fn run(
         let upload = || {
             let _guard = CloseOnPanic(client_socket, daemon_socket);
             let whole = socket::write_all(daemon_socket, unsent, client_socket)
-                .and_then(|()| upload(outgoing.rest, client, daemon_socket));
+                .and_then(|()| upload(&mut outgoing.rest, client, daemon_socket));
             if whole.is_err() {
                 socket::shutdown(daemon_socket, Shutdown::Write);
             }
@@ -147,72 +150,47 @@ fn is_malformed(upload: &io::Result<()>) -> bool {
     matches!(upload, Err(err) if err.kind() == io::ErrorKind::InvalidData)
 }
 
-/// Passes the body of a request on as it comes.
+/// Passes the body of a request on as it comes. A chunked one is cut into chunks anew: what has
+/// arrived is one chunk, and extensions and trailers, which no daemon reads, are dropped.
 ///
 /// # Errors
 /// When the client closes or the chunked coding breaks before its end, or the daemon is gone.
-fn upload(framing: RequestFraming, client: &mut Input, daemon: &UnixStream) -> io::Result<()> {
+fn upload(body: &mut Body, client: &mut Input, daemon: &UnixStream) -> io::Result<()> {
     let source = &*client.socket().clone();
-    let mut left = match framing {
-        RequestFraming::None => return Ok(()),
-        RequestFraming::Length(left) => left,
-        RequestFraming::Chunked => return upload_chunked(client, daemon),
-    };
-    while left > 0 {
+    let is_chunked = matches!(body, Body::Chunked(_));
+    let (mut content, mut chunk) = (Vec::new(), Vec::new());
+    while !body.is_done() {
         if client.buffered().is_empty() && client.fill_unless_gone(daemon)? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let buffered = client.buffered();
-        let n = buffered
-            .len()
-            .min(usize::try_from(left).unwrap_or(usize::MAX));
-        socket::write_all(daemon, &buffered[..n], source)?;
-        client.consume(n);
-        left -= n as u64;
+        let malformed = |err| io::Error::new(io::ErrorKind::InvalidData, err);
+        if is_chunked {
+            content.clear();
+            let used = body.read(client.buffered(), &mut content);
+            client.consume(used.map_err(malformed)?);
+            write_chunk(&content, body.is_done(), &mut chunk);
+            socket::write_all(daemon, &chunk, source)?;
+        } else {
+            let progress = body.advance(client.buffered()).map_err(malformed)?;
+            socket::write_all(daemon, &client.buffered()[progress.data], source)?;
+            client.consume(progress.used);
+        }
     }
     Ok(())
 }
 
-/// Passes a chunked body on in chunks of its own: what has arrived is one chunk. Extensions and
-/// trailers, which no daemon reads, are dropped.
-fn upload_chunked(client: &mut Input, daemon: &UnixStream) -> io::Result<()> {
-    let source = &*client.socket().clone();
-    let mut chunked = Chunked::default();
-    let mut content = Vec::new();
-    while !chunked.is_done() {
-        if client.buffered().is_empty() && client.fill_unless_gone(daemon)? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        content.clear();
-        read_chunked(&mut chunked, client, &mut content)
-            .map_err(|err| io::Error::new(io::ErrorKind::InvalidData, err))?;
-        let mut chunk = Vec::with_capacity(content.len() + 32);
-        if !content.is_empty() {
-            let _ = write!(chunk, "{:x}\r\n", content.len());
-            chunk.extend_from_slice(&content);
-            chunk.extend_from_slice(b"\r\n");
-        }
-        if chunked.is_done() {
-            chunk.extend_from_slice(b"0\r\n\r\n");
-        }
-        socket::write_all(daemon, &chunk, source)?;
+/// Makes `chunk` one of this content, perhaps empty, and with the end of the body behind it if it
+/// is the last.
+fn write_chunk(content: &[u8], is_last: bool, chunk: &mut Vec<u8>) {
+    chunk.clear();
+    if !content.is_empty() {
+        let _ = write!(chunk, "{:x}\r\n", content.len());
+        chunk.extend_from_slice(content);
+        chunk.extend_from_slice(b"\r\n");
     }
-    Ok(())
-}
-
-/// Appends the content of what is buffered to `content`, up to the end of the body.
-pub(crate) fn read_chunked(
-    chunked: &mut Chunked,
-    client: &mut Input,
-    content: &mut Vec<u8>,
-) -> Result<(), http1::Error> {
-    while !client.buffered().is_empty() && !chunked.is_done() {
-        let buffered = client.buffered();
-        let step = chunked.step(buffered)?;
-        content.extend_from_slice(&buffered[step.data]);
-        client.consume(step.used);
+    if is_last {
+        chunk.extend_from_slice(b"0\r\n\r\n");
     }
-    Ok(())
 }
 
 /// The response side of an exchange.
@@ -220,9 +198,7 @@ struct Response<'a> {
     exchange: &'a Exchange<'a>,
     client: &'a UnixStream,
     daemon: &'a mut Input,
-    /// Whether another thread still reads the request from the client, and so watches it.
-    uploading: &'a AtomicBool,
-    watch: Watch,
+    watch: ClientWatch<'a>,
     /// Whether the client still waits for `100 Continue`.
     awaits_continue: bool,
 }
@@ -248,15 +224,12 @@ impl Response<'_> {
                     }
                 }
                 status => {
-                    let body = ResponseBody::of(&head, self.exchange.method)
+                    let body = Body::of_response(&head, self.exchange.method)
                         .map_err(|err| unreadable_answer(&err))?;
                     answered(status);
                     // Without Upgrade, attach and exec take the connection over behind a 200 that
                     // has no length: moby's hijack in containers/attach and exec/start.
-                    if self.exchange.can_hijack
-                        && status == 200
-                        && matches!(body, ResponseBody::UntilClose)
-                    {
+                    if self.exchange.can_hijack && status == 200 && body == Body::UntilClose {
                         return Ok(self.hijack(len));
                     }
                     return Ok(self.pass_on_body(len, body, head.is_persistent()));
@@ -273,13 +246,13 @@ impl Response<'_> {
     }
 
     /// Passes on the head, which is the first `head_len` buffered bytes, and the body.
-    fn pass_on_body(&mut self, head_len: usize, mut body: ResponseBody, persistent: bool) -> End {
+    fn pass_on_body(&mut self, head_len: usize, mut body: Body, persistent: bool) -> End {
         let mut len = head_len;
         loop {
-            match body.advance(&self.daemon.buffered()[len..]) {
+            match body.pass(&self.daemon.buffered()[len..]) {
                 Ok(n) => len += n,
-                Err(what) => {
-                    log::warn!("the daemon's answer breaks off: {what}");
+                Err(err) => {
+                    log::warn!("the daemon's answer breaks off: {err}");
                     return End::Cut;
                 }
             }
@@ -294,10 +267,10 @@ impl Response<'_> {
                     End::Closed
                 };
             }
-            match self.fill() {
-                Ok(0) if matches!(body, ResponseBody::UntilClose) => return End::Closed,
+            match self.watch.fill(self.daemon) {
+                Ok(0) if body == Body::UntilClose => return End::Closed,
                 Ok(0) | Err(_) => {
-                    if self.watch != Watch::Off {
+                    if self.watch.watch != Watch::Off {
                         log::warn!("the daemon's answer breaks off");
                     }
                     return End::Cut;
@@ -307,23 +280,17 @@ impl Response<'_> {
         }
     }
 
-    /// Reads until a head is at the start of the buffer; its length and what it says.
+    /// Reads the next head, which stays in the buffer, and returns its length too.
     fn read_head(&mut self) -> Result<(usize, ResponseHead), Refusal> {
-        let mut end = HeadEnd::default();
-        loop {
-            match end.find(self.daemon.buffered()) {
-                Ok(None) => (),
-                Ok(Some(len)) => {
-                    let head = ResponseHead::parse(&self.daemon.buffered()[..len]);
-                    let head = head.map(|head| (len, head));
-                    return head.map_err(|err| unreadable_answer(&err));
-                }
-                Err(err) => return Err(unreadable_answer(&err)),
+        let Response { daemon, watch, .. } = self;
+        let unreadable = |err: http1::Error| unreadable_answer(&err);
+        match read::head(daemon, |daemon| watch.fill(daemon)) {
+            Ok(len) => {
+                let head = ResponseHead::parse(&daemon.buffered()[..len]);
+                head.map(|head| (len, head)).map_err(unreadable)
             }
-            let n = self.fill();
-            if !matches!(n, Ok(1..)) {
-                return Err(self.unanswered());
-            }
+            Err(ReadError::Malformed(err)) => Err(unreadable(err)),
+            Err(ReadError::Io(_) | ReadError::TooLarge) => Err(self.unanswered()),
         }
     }
 
@@ -341,27 +308,6 @@ impl Response<'_> {
         Refusal::bad_gateway(format!("the daemon closed the connection {what}{doubt}"))
     }
 
-    /// Reads from the daemon; meanwhile a client that half-closes or goes is made known to it.
-    fn fill(&mut self) -> io::Result<usize> {
-        loop {
-            let daemon = &**self.daemon.socket();
-            match socket::readable_or_sign(daemon, self.client, self.watch)? {
-                Sign::Ready => return self.daemon.fill(),
-                Sign::MoreBytes => self.watch = Watch::Gone,
-                Sign::HalfClosed => {
-                    self.watch = Watch::Gone;
-                    socket::shutdown(daemon, Shutdown::Write);
-                }
-                Sign::Gone => {
-                    self.watch = Watch::Off;
-                    if !self.uploading.load(Ordering::SeqCst) {
-                        socket::shutdown(daemon, Shutdown::Both);
-                    }
-                }
-            }
-        }
-    }
-
     /// Writes the first `n` buffered bytes to the client.
     fn write(&mut self, n: usize) -> io::Result<()> {
         self.client.write_all(&self.daemon.buffered()[..n])?;
@@ -372,5 +318,35 @@ impl Response<'_> {
     fn client_gone(&self) -> End {
         socket::shutdown(self.daemon.socket(), Shutdown::Both);
         End::Cut
+    }
+}
+
+/// Watches the client while the daemon is waited for.
+struct ClientWatch<'a> {
+    client: &'a UnixStream,
+    /// Whether another thread still reads the request from the client, and so watches it.
+    uploading: &'a AtomicBool,
+    watch: Watch,
+}
+
+impl ClientWatch<'_> {
+    /// Reads from the daemon; meanwhile a client that half-closes or goes is made known to it.
+    fn fill(&mut self, daemon: &mut Input) -> io::Result<usize> {
+        loop {
+            match socket::readable_or_sign(daemon.socket(), self.client, self.watch)? {
+                Sign::Ready => return daemon.fill(),
+                Sign::MoreBytes => self.watch = Watch::Gone,
+                Sign::HalfClosed => {
+                    self.watch = Watch::Gone;
+                    socket::shutdown(daemon.socket(), Shutdown::Write);
+                }
+                Sign::Gone => {
+                    self.watch = Watch::Off;
+                    if !self.uploading.load(Ordering::SeqCst) {
+                        socket::shutdown(daemon.socket(), Shutdown::Both);
+                    }
+                }
+            }
+        }
     }
 }

@@ -4,11 +4,12 @@
 
 pub(crate) mod cgroup;
 pub(crate) mod connection;
-pub(crate) mod daemon;
 pub(crate) mod exchange;
 pub(crate) mod http2;
 pub(crate) mod listener;
+pub(crate) mod read;
 pub(crate) mod refusal;
 pub(crate) mod response;
 pub(crate) mod socket;
+pub(crate) mod subrequest;
 pub(crate) mod tunnel;
