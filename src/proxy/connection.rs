@@ -20,6 +20,7 @@ use crate::inject::routes::{self, Action, Kind};
 use crate::policy::Policy;
 use crate::proxy::exchange::{self, End, Exchange, Outgoing};
 use crate::proxy::http2 as relay;
+use crate::proxy::poll::Patience;
 use crate::proxy::read::{self, ReadError};
 use crate::proxy::refusal::unreadable_request;
 use crate::proxy::response::{self, Then};
@@ -108,7 +109,10 @@ pub(crate) fn turn_away(
 ) {
     let mut connection = Connection::new(client, number, settings);
     let deadline = Instant::now() + settings.limits.turn_away;
-    if matches!(connection.client.fill_until(deadline), Ok(1..)) {
+    if matches!(
+        connection.client.fill_within(Patience::until(deadline)),
+        Ok(1..)
+    ) {
         connection.reply(&response::refusal(refusal, "", Then::Close), Then::Close);
     }
 }
@@ -213,7 +217,9 @@ impl Connection<'_> {
         }
         let limit = self.settings.limits.head;
         let deadline = Instant::now() + limit;
-        let read = read::head(&mut self.client, |client| client.fill_until(deadline));
+        let read = read::head(&mut self.client, |client| {
+            client.fill_within(Patience::until(deadline))
+        });
         match read {
             Ok(len) => Ok(Some(len)),
             Err(ReadError::Malformed(err)) => Err(unreadable_request(err)),
@@ -376,7 +382,7 @@ impl Connection<'_> {
             if std::mem::take(expects_continue) {
                 (&**client.socket()).write_all(response::CONTINUE)?;
             }
-            client.fill_until(deadline)
+            client.fill_within(Patience::until(deadline))
         };
         let refuse = |reason, what| Err(Refusal::new(reason, what));
         match read::body(&mut self.client, body, MAX_REWRITTEN_BODY_BYTES, fill) {
@@ -570,7 +576,7 @@ impl Connection<'_> {
 
     fn reply(&mut self, reply: &[u8], then: Then) -> Then {
         let deadline = Instant::now() + self.settings.limits.reply;
-        if socket::write_all_for(self.client.socket(), reply, None, deadline).is_err() {
+        if socket::write_within(self.client.socket(), reply, Patience::until(deadline)).is_err() {
             return Then::Close;
         }
         if then == Then::Close {
@@ -585,7 +591,7 @@ impl Connection<'_> {
         let deadline = Instant::now() + self.settings.limits.linger;
         loop {
             self.client.consume(self.client.buffered().len());
-            if !matches!(self.client.fill_until(deadline), Ok(1..)) {
+            if !matches!(self.client.fill_within(Patience::until(deadline)), Ok(1..)) {
                 return;
             }
         }

@@ -10,9 +10,10 @@ use std::thread;
 use crate::error::{Reason, Refusal};
 use crate::http1::head::ResponseHead;
 use crate::http1::{self, Body};
+use crate::proxy::poll::{self, Interest, Patience};
 use crate::proxy::read::{self, ReadError};
 use crate::proxy::refusal::unreadable_answer;
-use crate::proxy::socket::{self, CloseOnPanic, Input, Sign, Watch};
+use crate::proxy::socket::{self, CloseOnPanic, Input};
 
 /// The stack of a thread that only moves bytes.
 pub(crate) const STACK_BYTES: usize = 256 * 1024;
@@ -72,10 +73,10 @@ pub(crate) fn run(
     // A half-close is the client's word on this exchange only if nothing else of it is on its way
     // to us: another request, or bytes for the tunnel to be.
     let is_last = is_sent && client.buffered().is_empty();
-    let watch = if is_last && !exchange.can_hijack {
-        Watch::All
+    let interest = if is_last && !exchange.can_hijack {
+        Interest::READ
     } else {
-        Watch::Gone
+        Interest::GONE
     };
     let mut response = Response {
         exchange,
@@ -84,7 +85,7 @@ pub(crate) fn run(
         watch: ClientWatch {
             client: client_socket,
             uploading: &uploading,
-            watch,
+            interest,
         },
         awaits_continue: exchange.expects_continue,
     };
@@ -102,7 +103,7 @@ pub(crate) fn run(
         let _guard = CloseOnPanic(client_socket, daemon_socket);
         let upload = || {
             let _guard = CloseOnPanic(client_socket, daemon_socket);
-            let whole = socket::write_all(daemon_socket, unsent, client_socket)
+            let whole = socket::deliver(daemon_socket, unsent, client_socket)
                 .and_then(|()| upload(&mut outgoing.rest, client, daemon_socket));
             if whole.is_err() {
                 socket::shutdown(daemon_socket, Shutdown::Write);
@@ -157,10 +158,14 @@ fn is_malformed(upload: &io::Result<()>) -> bool {
 /// When the client closes or the chunked coding breaks before its end, or the daemon is gone.
 fn upload(body: &mut Body, client: &mut Input, daemon: &UnixStream) -> io::Result<()> {
     let source = &*client.socket().clone();
+    let for_daemon = Patience {
+        peer: Some(daemon),
+        deadline: None,
+    };
     let is_chunked = matches!(body, Body::Chunked(_));
     let (mut content, mut chunk) = (Vec::new(), Vec::new());
     while !body.is_done() {
-        if client.buffered().is_empty() && client.fill_unless_gone(daemon)? == 0 {
+        if client.buffered().is_empty() && client.fill_within(for_daemon)? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let malformed = |err| io::Error::new(io::ErrorKind::InvalidData, err);
@@ -169,10 +174,10 @@ fn upload(body: &mut Body, client: &mut Input, daemon: &UnixStream) -> io::Resul
             let used = body.read(client.buffered(), &mut content);
             client.consume(used.map_err(malformed)?);
             write_chunk(&content, body.is_done(), &mut chunk);
-            socket::write_all(daemon, &chunk, source)?;
+            socket::deliver(daemon, &chunk, source)?;
         } else {
             let progress = body.advance(client.buffered()).map_err(malformed)?;
-            socket::write_all(daemon, &client.buffered()[progress.data], source)?;
+            socket::deliver(daemon, &client.buffered()[progress.data], source)?;
             client.consume(progress.used);
         }
     }
@@ -270,7 +275,7 @@ impl Response<'_> {
             match self.watch.fill(self.daemon) {
                 Ok(0) if body == Body::UntilClose => return End::Closed,
                 Ok(0) | Err(_) => {
-                    if self.watch.watch != Watch::Off {
+                    if self.watch.interest.is_any() {
                         log::warn!("the daemon's answer breaks off");
                     }
                     return End::Cut;
@@ -326,27 +331,109 @@ struct ClientWatch<'a> {
     client: &'a UnixStream,
     /// Whether another thread still reads the request from the client, and so watches it.
     uploading: &'a AtomicBool,
-    watch: Watch,
+    /// What the client may still do that the daemon must know of: [`Interest::READ`] stands for
+    /// its half-close.
+    interest: Interest,
 }
 
 impl ClientWatch<'_> {
-    /// Reads from the daemon; meanwhile a client that half-closes or goes is made known to it.
+    /// Reads from the daemon; meanwhile a client that half-closes or goes is made known to it. What
+    /// the daemon has sent comes first.
     fn fill(&mut self, daemon: &mut Input) -> io::Result<usize> {
         loop {
-            match socket::readable_or_sign(daemon.socket(), self.client, self.watch)? {
-                Sign::Ready => return daemon.fill(),
-                Sign::MoreBytes => self.watch = Watch::Gone,
-                Sign::HalfClosed => {
-                    self.watch = Watch::Gone;
-                    socket::shutdown(daemon.socket(), Shutdown::Write);
-                }
-                Sign::Gone => {
-                    self.watch = Watch::Off;
-                    if !self.uploading.load(Ordering::SeqCst) {
-                        socket::shutdown(daemon.socket(), Shutdown::Both);
-                    }
-                }
+            let sockets = [
+                (&**daemon.socket(), Interest::READ),
+                (self.client, self.interest),
+            ];
+            let [readable, sign] = poll::wait(sockets, None)?;
+            if readable.is_any() {
+                return daemon.fill();
+            }
+            self.tell(daemon.socket(), sign.gone);
+        }
+    }
+
+    /// Tells the daemon what its client has done: gone, half-closed, or sent more, which waits in
+    /// the socket and is none of the daemon's business yet.
+    fn tell(&mut self, daemon: &UnixStream, is_gone: bool) {
+        if is_gone {
+            self.interest = Interest::NONE;
+            if !self.uploading.load(Ordering::SeqCst) {
+                socket::shutdown(daemon, Shutdown::Both);
+            }
+        } else {
+            self.interest = Interest::GONE;
+            if socket::has_ended(self.client) {
+                socket::shutdown(daemon, Shutdown::Write);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    /// What the daemon sees of a client when `act` is done to it, and what is looked for then.
+    fn told(
+        uploading: bool,
+        act: impl FnOnce(UnixStream) -> Option<UnixStream>,
+    ) -> (Interest, Interest) {
+        let (client, client_socket) = UnixStream::pair().unwrap();
+        let (daemon, daemon_socket) = UnixStream::pair().unwrap();
+        let client = act(client);
+        let mut watch = ClientWatch {
+            client: &client_socket,
+            uploading: &AtomicBool::new(uploading),
+            interest: Interest::READ,
+        };
+        watch.tell(&daemon_socket, client.is_none());
+        let seen = poll::now(&daemon, Interest::READ).unwrap();
+        (seen, watch.interest)
+    }
+
+    #[test]
+    fn a_client_that_half_closes_or_goes_is_made_known_to_the_daemon() {
+        let send = |mut client: UnixStream| {
+            client.write_all(b"GET").unwrap();
+            Some(client)
+        };
+        let half_close = |client: UnixStream| {
+            client.shutdown(Shutdown::Write).unwrap();
+            Some(client)
+        };
+        let go = |_| None;
+        let closed = Interest {
+            gone: true,
+            ..Interest::READ
+        };
+        for (uploading, seen) in [(false, closed), (true, Interest::NONE)] {
+            assert_eq!(told(uploading, send), (Interest::NONE, Interest::GONE));
+            assert_eq!(
+                told(uploading, half_close),
+                (Interest::READ, Interest::GONE)
+            );
+            // While it uploads the other thread sees it.
+            assert_eq!(told(uploading, go), (seen, Interest::NONE));
+        }
+    }
+
+    #[test]
+    fn an_answer_comes_before_the_end_of_its_client() {
+        let (client, client_socket) = UnixStream::pair().unwrap();
+        let (mut daemon, daemon_socket) = UnixStream::pair().unwrap();
+        daemon.write_all(b"x").unwrap();
+        drop(client);
+        let mut watch = ClientWatch {
+            client: &client_socket,
+            uploading: &AtomicBool::new(false),
+            interest: Interest::READ,
+        };
+        let mut input = Input::new(Arc::new(daemon_socket));
+        assert_eq!(watch.fill(&mut input).unwrap(), 1);
+        assert_eq!(watch.interest, Interest::READ, "nobody has looked yet");
+        assert_eq!(poll::now(&daemon, Interest::READ).unwrap(), Interest::NONE);
     }
 }

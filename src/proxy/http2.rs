@@ -6,7 +6,8 @@ use std::net::Shutdown;
 use std::time::Duration;
 
 use crate::policy::Policy;
-use crate::proxy::socket::{self, Input, Interest};
+use crate::proxy::poll::{self, Interest};
+use crate::proxy::socket::{self, Input};
 
 use crate::http2::connection::{Calls, MAX_BACKLOG_BYTES, Mediator, Origin};
 use crate::http2::error::ConnectionError;
@@ -209,14 +210,17 @@ impl<C: Calls> Relay<'_, '_, C> {
             gone: !self.daemon.is_gone,
         };
         let limit = self.client.is_gone.then_some(LAST_WORD_LIMIT);
-        let sockets = (self.client.input.socket(), self.daemon.input.socket());
-        match socket::wait_for_either((sockets.0, client_wish), (sockets.1, daemon_wish), limit) {
-            Ok(Some((client, daemon))) => {
+        let sockets = [
+            (&**self.client.input.socket(), client_wish),
+            (&**self.daemon.input.socket(), daemon_wish),
+        ];
+        match poll::wait(sockets, limit) {
+            Ok([client, daemon]) if client.is_any() || daemon.is_any() => {
                 self.client.note(client);
                 self.daemon.note(daemon);
                 true
             }
-            Ok(None) | Err(_) => false,
+            Ok(_) | Err(_) => false,
         }
     }
 
@@ -230,14 +234,9 @@ impl<C: Calls> Relay<'_, '_, C> {
             if self.mediator.to_client.is_empty() {
                 return End::Failed;
             }
-            let wish = Interest {
-                write: true,
-                ..Interest::default()
-            };
             let socket = self.client.input.socket();
-            let rest = (&**self.daemon.input.socket(), Interest::default());
-            let result = socket::wait_for_either((socket, wish), rest, Some(LAST_WORD_LIMIT));
-            if !matches!(result, Ok(Some(_))) {
+            let result = poll::wait([(socket, Interest::WRITE)], Some(LAST_WORD_LIMIT));
+            if !matches!(result, Ok([event]) if event.is_any()) {
                 return End::Failed;
             }
         }

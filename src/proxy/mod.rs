@@ -7,6 +7,7 @@ pub(crate) mod connection;
 pub(crate) mod exchange;
 pub(crate) mod http2;
 pub(crate) mod listener;
+pub(crate) mod poll;
 pub(crate) mod read;
 pub(crate) mod refusal;
 pub(crate) mod response;

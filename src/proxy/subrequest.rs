@@ -9,6 +9,7 @@ use crate::error::{Reason, Refusal};
 use crate::http1::Body;
 use crate::http1::head::ResponseHead;
 use crate::inject::request::Answer;
+use crate::proxy::poll::Patience;
 use crate::proxy::read::{self, ReadError};
 use crate::proxy::socket::{self, Input};
 
@@ -76,11 +77,14 @@ impl Subrequest<'_> {
         client: Option<&UnixStream>,
         limits: AnswerLimits,
     ) -> Result<(Answer, bool), Failure> {
-        let deadline = Instant::now() + limits.time;
+        let patience = Patience {
+            peer: client,
+            deadline: Some(Instant::now() + limits.time),
+        };
         let refuse = |err| refuse(err, client, limits.time);
-        let fill = |daemon: &mut Input| daemon.fill_for(client, deadline);
+        let fill = |daemon: &mut Input| daemon.fill_within(patience);
         let socket = daemon.socket().clone();
-        if let Err(err) = socket::write_all_for(&socket, &self.to_bytes(), client, deadline) {
+        if let Err(err) = socket::write_within(&socket, &self.to_bytes(), patience) {
             return Err(Failure {
                 is_unanswered: err.kind() == io::ErrorKind::BrokenPipe,
                 refusal: refuse(ReadError::Io(err)),
