@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
@@ -19,6 +19,7 @@ use nix::unistd::geteuid;
 use crate::error::{Error, Reason, Refusal};
 use crate::proxy::connection;
 use crate::proxy::exchange::STACK_BYTES;
+use crate::proxy::log_throttle::LogThrottle;
 use crate::proxy::settings::Settings;
 
 /// The longest path of a socket, in bytes (`sun_path` of unix(7) without its NUL).
@@ -34,9 +35,6 @@ const MAX_TURNED_AWAY: usize = 64;
 /// Descriptors besides those of the clients that are served: the standard ones, the listening
 /// socket, the clients that are turned away, a probe of the daemon, and some to spare.
 const OTHER_DESCRIPTORS: u64 = 16 + MAX_TURNED_AWAY as u64;
-
-/// How long it must have been quiet before clients that are not served are news again.
-const NEWS_PAUSE: Duration = Duration::from_secs(10);
 
 /// Who may connect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,32 +70,16 @@ impl Listener {
                 "the path has {n_bytes} bytes; a socket's has at most {MAX_PATH_BYTES}"
             )));
         }
-        let directory = match path.parent() {
-            Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
-            Some(parent) => parent,
-            None => return Err(fail("this is no path of a socket")),
-        };
         // Two proxies that start at once take turns, or the later one would remove the socket
         // that the earlier one has just made.
-        let lock = File::open(directory)
-            .map_err(|err| fail(&format!("directory {directory:?}: {err}")))?;
-        lock.lock()
-            .map_err(|err| fail(&format!("directory {directory:?}: {err}")))?;
+        let _lock = lock_directory(path).map_err(|what| fail(&what))?;
         remove_stale(path).map_err(|what| fail(&what))?;
-
         // No permission at all until owner and group are right. No other thread runs yet.
         let before = umask(Mode::from_bits_truncate(0o777));
         let bound = UnixListener::bind(path);
         umask(before);
         let socket = bound.map_err(|err| fail(&err.to_string()))?;
-        let admitted = chown(path, access.uid, access.gid)
-            .map_err(|err| format!("cannot change its owner or group: {err}"))
-            .and_then(|()| {
-                fs::set_permissions(path, fs::Permissions::from_mode(access.mode))
-                    .map_err(|err| format!("cannot change its mode: {err}"))
-            })
-            .and_then(|()| identity(path).map_err(|err| err.to_string()));
-        match admitted {
+        match give_access(path, access) {
             Ok(identity) => Ok(Listener {
                 socket,
                 path: path.to_owned(),
@@ -113,55 +95,26 @@ impl Listener {
     /// Accepts clients for good, each in a thread of its own, and serves as many at a time as
     /// `max_connections` says.
     pub(crate) fn serve(&self, settings: &Arc<Settings>, max_connections: usize) {
-        let served = Arc::new(AtomicUsize::new(0));
-        let turned_away = Arc::new(AtomicUsize::new(0));
-        let (mut failed, mut refused) = (Episode::default(), Episode::default());
+        let mut clients = Clients {
+            settings: Arc::clone(settings),
+            max_connections,
+            served: Arc::default(),
+            turned_away: Arc::default(),
+            refused: LogThrottle::default(),
+        };
+        let mut failed = LogThrottle::default();
         for number in 1.. {
             let client = loop {
                 match self.socket.accept() {
                     Ok((client, _)) => break Arc::new(client),
                     Err(err) => {
-                        failed.happens(|| log::error!("cannot accept a client: {err}"));
+                        failed.occurred(|| log::error!("cannot accept a client: {err}"));
                         thread::sleep(ACCEPT_PAUSE);
                     }
                 }
             };
-            failed.is_over(|n| log::info!("clients are accepted again, after {n} failures"));
-            let refusal = if let Some(place) = Place::take(&served, max_connections) {
-                let (client, settings) = (Arc::clone(&client), Arc::clone(settings));
-                match spawn(number, place, move || {
-                    connection::serve(client, number, &settings)
-                }) {
-                    Ok(()) => {
-                        refused.is_over(|n| log::info!("clients are served again; {n} were not"));
-                        continue;
-                    }
-                    Err(err) => Refusal::new(
-                        Reason::Busy,
-                        format!(
-                            "cannot start a thread for a client: {err}; allow more (TasksMax=, ulimit -u)"
-                        ),
-                    ),
-                }
-            } else {
-                let what = format!(
-                    "{max_connections} clients are connected already, as many as are served at a time; \
-                     close some, or raise --max-connections"
-                );
-                Refusal::new(Reason::Busy, what)
-            };
-            refused.happens(|| log::warn!("clients are not served: {refusal}"));
-            log::debug!("#{number} is not served");
-            let again = (Arc::clone(&client), Arc::clone(settings), refusal.clone());
-            let turn_away = move || {
-                let (client, settings, refusal) = again;
-                connection::turn_away(client, number, &settings, &refusal);
-            };
-            let is_told = Place::take(&turned_away, MAX_TURNED_AWAY)
-                .is_some_and(|place| spawn(number, place, turn_away).is_ok());
-            if !is_told {
-                connection::turn_away_at_once(&client, &refusal);
-            }
+            failed.may_be_over(|n| log::info!("clients are accepted again, after {n} failures"));
+            clients.admit(client, number);
         }
     }
 
@@ -170,6 +123,62 @@ impl Listener {
         if identity(&self.path).ok() == Some(self.identity) {
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+/// The clients that are connected.
+struct Clients {
+    settings: Arc<Settings>,
+    max_connections: usize,
+    served: Arc<AtomicUsize>,
+    turned_away: Arc<AtomicUsize>,
+    refused: LogThrottle,
+}
+
+impl Clients {
+    /// Serves a client in a thread of its own, or turns it away where there is no place for it.
+    fn admit(&mut self, client: Arc<UnixStream>, number: u64) {
+        let Err(refusal) = self.serve(&client, number) else {
+            let refused = &mut self.refused;
+            refused.may_be_over(|n| log::info!("clients are served again; {n} were not"));
+            return;
+        };
+        self.refused
+            .occurred(|| log::warn!("clients are not served: {refusal}"));
+        log::debug!("#{number} is not served");
+        let (again, settings, why) = (
+            Arc::clone(&client),
+            Arc::clone(&self.settings),
+            refusal.clone(),
+        );
+        let turn_away = move || connection::turn_away(again, number, &settings, &why);
+        let is_told = Place::take(&self.turned_away, MAX_TURNED_AWAY)
+            .is_some_and(|place| spawn(number, place, turn_away).is_ok());
+        if !is_told {
+            connection::turn_away_at_once(&client, &refusal);
+        }
+    }
+
+    /// Starts to serve a client.
+    ///
+    /// # Errors
+    /// When it is one too many, or there is no thread for it.
+    fn serve(&self, client: &Arc<UnixStream>, number: u64) -> Result<(), Refusal> {
+        let busy = |what| Refusal::new(Reason::Busy, what);
+        let max_connections = self.max_connections;
+        let place = Place::take(&self.served, max_connections).ok_or_else(|| {
+            busy(format!(
+                "{max_connections} clients are connected already, as many as are served at a time; \
+                 close some, or raise --max-connections"
+            ))
+        })?;
+        let (client, settings) = (Arc::clone(client), Arc::clone(&self.settings));
+        let serve = move || connection::serve(client, number, &settings);
+        spawn(number, place, serve).map_err(|err| {
+            busy(format!(
+                "cannot start a thread for a client: {err}; allow more (TasksMax=, ulimit -u)"
+            ))
+        })
     }
 }
 
@@ -207,32 +216,6 @@ fn spawn(number: u64, place: Place, serve: impl FnOnce() + Send + 'static) -> io
     thread.spawn(run).map(drop)
 }
 
-/// Something that may happen thousands of times a second and is told once when it begins and
-/// once, with a count, when it is over.
-#[derive(Default)]
-struct Episode {
-    count: u64,
-    last: Option<Instant>,
-}
-
-impl Episode {
-    fn happens(&mut self, begin: impl FnOnce()) {
-        if self.count == 0 {
-            begin();
-        }
-        self.count += 1;
-        self.last = Some(Instant::now());
-    }
-
-    /// Tells the end if it has been quiet for [`NEWS_PAUSE`].
-    fn is_over(&mut self, end: impl FnOnce(u64)) {
-        if self.last.is_some_and(|last| last.elapsed() >= NEWS_PAUSE) {
-            end(self.count);
-            *self = Episode::default();
-        }
-    }
-}
-
 /// Raises the limit of descriptors as far as it goes; how many connections can be served with
 /// it, each with a descriptor for the client and one for the daemon, and at most `wanted`.
 pub(crate) fn allow_connections(wanted: usize) -> usize {
@@ -254,6 +237,26 @@ pub(crate) fn allow_connections(wanted: usize) -> usize {
     possible.min(wanted)
 }
 
+/// Locks the directory of the socket at `path`, as long as the file is open.
+fn lock_directory(path: &Path) -> Result<File, String> {
+    let directory = match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => return Err("it is not the path of a socket".to_owned()),
+    };
+    let lock = File::open(directory).and_then(|file| file.lock().map(|()| file));
+    lock.map_err(|err| format!("directory {directory:?}: {err}"))
+}
+
+/// Lets those connect who may, and returns the identity of the socket.
+fn give_access(path: &Path, access: Access) -> Result<(u64, u64), String> {
+    chown(path, access.uid, access.gid)
+        .map_err(|err| format!("cannot change its owner or group: {err}"))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(access.mode))
+        .map_err(|err| format!("cannot change its mode: {err}"))?;
+    identity(path).map_err(|err| err.to_string())
+}
+
 /// Removes a socket on which nobody listens; leaves all else alone and says what it is.
 fn remove_stale(path: &Path) -> Result<(), String> {
     let found = match fs::symlink_metadata(path) {
@@ -262,7 +265,7 @@ fn remove_stale(path: &Path) -> Result<(), String> {
         Ok(found) => found,
     };
     if !found.file_type().is_socket() {
-        let what = "something that is no socket is there; remove it or give another path";
+        let what = "something that is not a socket is there; remove it or give another path";
         return Err(what.to_owned());
     }
     match UnixStream::connect(path) {
@@ -308,19 +311,5 @@ mod tests {
             thread::yield_now();
         }
         assert!(Place::take(&taken, 1).is_some());
-    }
-
-    #[test]
-    fn what_happens_often_is_told_once() {
-        let mut episode = Episode::default();
-        let mut told = 0;
-        (0..1000).for_each(|_| episode.happens(|| told += 1));
-        assert_eq!((told, episode.count), (1, 1000));
-        episode.is_over(|_| panic!("it has only just happened"));
-        episode.last = Instant::now().checked_sub(NEWS_PAUSE);
-        let mut counted = 0;
-        episode.is_over(|n| counted = n);
-        episode.is_over(|_| panic!("told twice"));
-        assert_eq!((counted, episode.count), (1000, 0));
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod daemon;
 pub(crate) mod exchange;
 pub(crate) mod http2;
 pub(crate) mod listener;
+pub(crate) mod log_throttle;
 pub(crate) mod poll;
 pub(crate) mod read;
 pub(crate) mod refusal;

@@ -208,7 +208,7 @@ fn what_is_no_socket_is_left_alone() {
             fails_at(path, &dir),
             format!(
                 "docker-label-proxy: cannot listen on {path:?}: \
-                 something that is no socket is there; remove it or give another path\n"
+                 something that is not a socket is there; remove it or give another path\n"
             )
         );
     }
