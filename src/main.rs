@@ -9,7 +9,7 @@ use docker_label_proxy::{Error, run};
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
     let result = args::parse(std::env::args_os().skip(1)).and_then(|command| match command {
-        Command::Help => print(args::HELP),
+        Command::Help => print(&args::help()),
         Command::Version => print(concat!(
             "docker-label-proxy ",
             env!("CARGO_PKG_VERSION"),
