@@ -9,9 +9,9 @@ use crate::inject::buildkit::{Call, Status};
 
 use super::error::ConnectionError;
 use super::flow::Flow;
-use super::frame::{MIN_MAX_PAYLOAD, Out, flag, kind};
+use super::frame::{FrameWriter, MIN_MAX_PAYLOAD, flag, kind};
 use super::hpack::Fields;
-use super::settings::{DEFAULT_WINDOW, FirstWindows, Peer};
+use super::settings::{DEFAULT_WINDOW, InitialWindow, Peer};
 use super::stream::Stream;
 
 /// The streams a client may have open; arbitrary, builds need a dozen each.
@@ -46,7 +46,7 @@ pub(crate) trait Calls {
 
 /// How the connection came to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Origin {
+pub(crate) enum Start {
     /// By an upgrade to gRPC, which the daemon has agreed to.
     Upgrade,
     /// The client began with HTTP/2. That the daemon speaks it is to be seen, and it would take
@@ -55,11 +55,11 @@ pub(crate) enum Origin {
 }
 
 /// The state of a connection.
-pub(crate) struct Mediator<'c, C: Calls> {
+pub(crate) struct Connection<'c, C: Calls> {
     /// Names the connection in the log.
     pub(crate) number: u64,
     pub(super) calls: &'c C,
-    pub(crate) origin: Origin,
+    pub(crate) start: Start,
     /// Whether the client's preface has come.
     pub(super) has_preface: bool,
     pub(super) client: Peer,
@@ -71,20 +71,20 @@ pub(crate) struct Mediator<'c, C: Calls> {
     pub(super) last_stream: u32,
     /// The windows of the connection.
     pub(super) flow: Flow,
-    pub(super) windows: FirstWindows,
+    pub(super) initial_window: InitialWindow,
     /// Streams with something in their queue.
     waiting: BTreeSet<u32>,
     /// What is to be sent to each end.
-    pub(crate) to_client: Out,
-    pub(crate) to_daemon: Out,
+    pub(crate) to_client: FrameWriter,
+    pub(crate) to_daemon: FrameWriter,
 }
 
-impl<'c, C: Calls> Mediator<'c, C> {
-    pub(crate) fn new(number: u64, calls: &'c C, origin: Origin) -> Mediator<'c, C> {
-        Mediator {
+impl<'c, C: Calls> Connection<'c, C> {
+    pub(crate) fn new(number: u64, calls: &'c C, start: Start) -> Connection<'c, C> {
+        Connection {
             number,
             calls,
-            origin,
+            start,
             has_preface: false,
             client: Peer::client(),
             daemon: Peer::daemon(),
@@ -92,10 +92,10 @@ impl<'c, C: Calls> Mediator<'c, C> {
             streams: BTreeMap::new(),
             last_stream: 0,
             flow: Flow::new(DEFAULT_WINDOW, DEFAULT_WINDOW),
-            windows: FirstWindows::new(),
+            initial_window: InitialWindow::new(),
             waiting: BTreeSet::new(),
-            to_client: Out::default(),
-            to_daemon: Out::default(),
+            to_client: FrameWriter::default(),
+            to_daemon: FrameWriter::default(),
         }
     }
 

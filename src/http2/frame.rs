@@ -189,9 +189,9 @@ fn check_stream(kind: u8, stream: u32) -> Result<(), ConnectionError> {
 
 /// Frames on their way to a peer.
 #[derive(Debug, Default)]
-pub(crate) struct Out(VecDeque<u8>);
+pub(crate) struct FrameWriter(VecDeque<u8>);
 
-impl Out {
+impl FrameWriter {
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
@@ -284,7 +284,7 @@ mod tests {
     use super::*;
 
     fn bytes(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-        let mut out = Out::default();
+        let mut out = FrameWriter::default();
         out.header(kind, flags, stream, payload.len());
         out.raw(payload);
         out.0.into()
@@ -413,7 +413,7 @@ mod tests {
             (MIN_MAX_PAYLOAD + 1, &[MIN_MAX_PAYLOAD, 1]),
             (2 * MIN_MAX_PAYLOAD, &[MIN_MAX_PAYLOAD, MIN_MAX_PAYLOAD]),
         ] {
-            let mut out = Out::default();
+            let mut out = FrameWriter::default();
             out.headers(7, &vec![1; len], true);
             let bytes: Vec<u8> = out.0.into();
             let mut rest = &bytes[..];

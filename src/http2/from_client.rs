@@ -3,7 +3,7 @@
 use crate::inject::buildkit::Call;
 
 use super::connection::{
-    Calls, MAX_BACKLOG_BYTES, MAX_OWN_BACKLOG_BYTES, MAX_STREAMS, Mediator, Origin,
+    Calls, Connection, MAX_BACKLOG_BYTES, MAX_OWN_BACKLOG_BYTES, MAX_STREAMS, Start,
 };
 use super::error::{Code, ConnectionError};
 use super::flow::Flow;
@@ -11,7 +11,7 @@ use super::frame::{Frame, PREFACE, flag, kind, setting};
 use super::hpack::{Head, Step};
 use super::stream::{Edit, Stream};
 
-impl<C: Calls> Mediator<'_, C> {
+impl<C: Calls> Connection<'_, C> {
     /// Takes what has come from the client; how many bytes of it were used. The rest is to come
     /// again, with more behind it or after the daemon has said something.
     ///
@@ -47,7 +47,7 @@ impl<C: Calls> Mediator<'_, C> {
     pub(crate) fn listens_to_client(&self) -> bool {
         self.to_daemon.len() <= MAX_BACKLOG_BYTES
             && self.to_client.len() <= MAX_OWN_BACKLOG_BYTES
-            && (!self.has_preface || self.origin == Origin::Upgrade || self.is_spoken())
+            && (!self.has_preface || self.start == Start::Upgrade || self.is_spoken())
     }
 
     fn client_frame(&mut self, frame: &Frame<'_>) -> Result<(), ConnectionError> {
@@ -101,9 +101,9 @@ impl<C: Calls> Mediator<'_, C> {
 
     fn client_settings(&mut self, frame: &Frame<'_>) -> Result<(), ConnectionError> {
         if frame.has(flag::ACK) {
-            let before = self.windows.client();
-            self.windows.acknowledged();
-            let change = self.windows.client() - before;
+            let before = self.initial_window.client();
+            self.initial_window.acknowledged();
+            let change = self.initial_window.client() - before;
             for stream in self.streams.values_mut() {
                 stream.flow.resize(change, 0)?;
             }
@@ -157,7 +157,7 @@ impl<C: Calls> Mediator<'_, C> {
         if edit.is_some() {
             head.fields.remove("content-length");
         }
-        let flow = Flow::new(self.windows.client(), self.windows.daemon);
+        let flow = Flow::new(self.initial_window.client(), self.initial_window.daemon);
         let stream = Stream::new(edit, flow, head.ends_stream);
         self.streams.insert(id, stream);
         let block = head.fields.encode();
@@ -176,7 +176,7 @@ impl<C: Calls> Mediator<'_, C> {
         let kind = head.fields.get("content-type").unwrap_or_default();
         // As the daemon tells them apart; everything else is for its HTTP API, which is looked
         // into in HTTP/1.1 alone.
-        match self.origin == Origin::PriorKnowledge && !kind.starts_with("application/grpc") {
+        match self.start == Start::PriorKnowledge && !kind.starts_with("application/grpc") {
             true => Some(Code::Http11Required),
             false => None,
         }

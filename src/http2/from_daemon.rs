@@ -1,12 +1,12 @@
 //! From the daemon to the client: all passes, but what the daemon says of streams that the proxy
 //! has ended, and the part of its window updates that is not the client's.
 
-use super::connection::{Calls, Mediator};
+use super::connection::{Calls, Connection};
 use super::error::ConnectionError;
 use super::frame::{Frame, flag, kind, setting};
 use super::hpack::{Head, Step};
 
-impl<C: Calls> Mediator<'_, C> {
+impl<C: Calls> Connection<'_, C> {
     /// Takes what has come from the daemon; how many bytes of it were used.
     ///
     /// # Errors
@@ -96,11 +96,11 @@ impl<C: Calls> Mediator<'_, C> {
             return Ok(());
         }
         frame.check_settings()?;
-        let before = (self.windows.client(), self.windows.daemon);
+        let before = (self.initial_window.client(), self.initial_window.daemon);
         for (id, value) in frame.settings() {
             match id {
                 setting::HEADER_TABLE_SIZE => self.client.blocks.allow_table(value),
-                setting::INITIAL_WINDOW_SIZE => self.windows.daemon = i64::from(value),
+                setting::INITIAL_WINDOW_SIZE => self.initial_window.daemon = i64::from(value),
                 setting::MAX_FRAME_SIZE => {
                     self.daemon_takes = value as usize;
                     self.client.max_payload = self.client.max_payload.max(value as usize);
@@ -108,9 +108,9 @@ impl<C: Calls> Mediator<'_, C> {
                 _ => (),
             }
         }
-        self.windows.announced()?;
-        let client = self.windows.client() - before.0;
-        let daemon = self.windows.daemon - before.1;
+        self.initial_window.announced()?;
+        let client = self.initial_window.client() - before.0;
+        let daemon = self.initial_window.daemon - before.1;
         for stream in self.streams.values_mut() {
             stream.flow.resize(client, daemon)?;
         }

@@ -2,12 +2,12 @@
 
 use crate::inject::buildkit::Status;
 
-use super::connection::{Calls, MAX_HELD_BYTES, Mediator};
+use super::connection::{Calls, Connection, MAX_HELD_BYTES};
 use super::error::{Code, ConnectionError};
 use super::frame::{Frame, flag};
 use super::stream::{Stream, put_message};
 
-impl<C: Calls> Mediator<'_, C> {
+impl<C: Calls> Connection<'_, C> {
     pub(super) fn client_data(&mut self, frame: &Frame<'_>) -> Result<(), ConnectionError> {
         let (id, len) = (frame.stream, frame.payload.len());
         self.check_opened(frame)?;

@@ -2,7 +2,7 @@
 //! on the way. Which calls, and how, is left to [`crate::inject::buildkit`].
 //!
 //! ```text
-//!  client ──► relay ──► mediator: upward ──► streams opened or refused, messages edited ──► daemon
+//!  client ──► relay ──► from_client ──► streams opened or refused, messages edited ──► daemon
 //!         ◄──       ◄──           downward ◄── all passes, but windows are kept right   ◄──
 //! ```
 //!
@@ -26,8 +26,8 @@ mod tests;
 use crate::policy::Policy;
 
 #[cfg(fuzzing)]
-use connection::Mediator;
-pub(crate) use connection::Origin;
+use connection::Connection;
+pub(crate) use connection::Start;
 
 /// Whether a connection begins with HTTP/2; `head` is all up to the first empty line.
 pub(crate) fn begins_with(head: &[u8]) -> bool {
@@ -38,21 +38,21 @@ pub(crate) fn begins_with(head: &[u8]) -> bool {
 /// and how many follow.
 #[cfg(fuzzing)]
 pub(crate) fn fuzz(policy: &Policy, mut bytes: &[u8]) {
-    let mut mediator = Mediator::new(1, policy, Origin::Upgrade);
+    let mut connection = Connection::new(1, policy, Start::Upgrade);
     let settings = [0, 0, 0, frame::kind::SETTINGS, 0, 0, 0, 0, 0];
     let mut client = [frame::PREFACE, &settings].concat();
     let mut daemon = settings.to_vec();
     loop {
         let (Ok(taken), Ok(given)) = (
-            mediator.take_from_client(&client),
-            mediator.take_from_daemon(&daemon),
+            connection.take_from_client(&client),
+            connection.take_from_daemon(&daemon),
         ) else {
             return;
         };
         client.drain(..taken);
         daemon.drain(..given);
-        mediator.to_client.clear();
-        mediator.to_daemon.clear();
+        connection.to_client.clear();
+        connection.to_daemon.clear();
         let Some((turn, rest)) = bytes.split_first() else {
             return;
         };

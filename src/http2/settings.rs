@@ -54,7 +54,7 @@ impl Peer {
 
 /// The window that streams have at first, as the daemon sets it, and as the client knows it.
 #[derive(Debug)]
-pub(super) struct FirstWindows {
+pub(super) struct InitialWindow {
     pub(super) daemon: i64,
     /// What the client has acknowledged, and behind it what it has not: it may still keep to the
     /// one, and already to the other.
@@ -64,9 +64,9 @@ pub(super) struct FirstWindows {
 /// More settings than this are not left unacknowledged by a client that is alive.
 const MAX_UNACKNOWLEDGED: usize = 100;
 
-impl FirstWindows {
-    pub(super) fn new() -> FirstWindows {
-        FirstWindows {
+impl InitialWindow {
+    pub(super) fn new() -> InitialWindow {
+        InitialWindow {
             daemon: DEFAULT_WINDOW,
             known: vec![DEFAULT_WINDOW],
         }

@@ -1,12 +1,12 @@
-//! Tests of the mediator between a client and a daemon that are as strict as can be.
+//! Tests of the connection between a client and a daemon that are as strict as can be.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
 
-use super::connection::{Calls, MAX_STREAMS, Mediator, Origin};
+use super::connection::{Calls, Connection, MAX_STREAMS, Start};
 use super::error::{Code, ConnectionError};
-use super::frame::{Frame, MAX_WINDOW, MIN_MAX_PAYLOAD, Out, PREFACE, flag, kind, setting};
+use super::frame::{Frame, FrameWriter, MAX_WINDOW, MIN_MAX_PAYLOAD, PREFACE, flag, kind, setting};
 use super::hpack::{Blocks, Fields, Head, Step};
 use super::settings::DEFAULT_WINDOW;
 use super::stream::{Edit, MAX_MESSAGE_BYTES, put_message};
@@ -44,11 +44,11 @@ impl Calls for Rules {
     }
 }
 
-fn mediator(rules: &Rules) -> Mediator<'_, Rules> {
-    Mediator::new(1, rules, Origin::Upgrade)
+fn connection(rules: &Rules) -> Connection<'_, Rules> {
+    Connection::new(1, rules, Start::Upgrade)
 }
 
-fn drain(out: &mut Out) -> Vec<u8> {
+fn drain(out: &mut FrameWriter) -> Vec<u8> {
     let mut bytes = Vec::new();
     while !out.is_empty() {
         bytes.extend_from_slice(out.front());
@@ -58,7 +58,7 @@ fn drain(out: &mut Out) -> Vec<u8> {
 }
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let mut out = Out::default();
+    let mut out = FrameWriter::default();
     out.header(kind, flags, stream, payload.len());
     out.raw(payload);
     drain(&mut out)
@@ -87,7 +87,7 @@ fn request(path: &str) -> Fields {
 }
 
 fn headers(stream: u32, path: &str) -> Vec<u8> {
-    let mut out = Out::default();
+    let mut out = FrameWriter::default();
     out.headers(stream, &request(path).encode(), false);
     drain(&mut out)
 }
@@ -177,21 +177,21 @@ impl Reader {
 
 /// A connection on which both ends have said hello, played frame by frame.
 struct Play<'c> {
-    mediator: Mediator<'c, Rules>,
+    connection: Connection<'c, Rules>,
     client: Reader,
     daemon: Reader,
 }
 
 impl<'c> Play<'c> {
     fn new(rules: &'c Rules) -> Play<'c> {
-        let mut mediator = mediator(rules);
+        let mut connection = connection(rules);
         let hello = [PREFACE, &settings(&[])].concat();
-        assert_eq!(mediator.take_from_client(&hello), Ok(hello.len()));
-        assert_eq!(drain(&mut mediator.to_daemon), hello);
-        mediator.take_from_daemon(&settings(&[])).unwrap();
-        assert_eq!(drain(&mut mediator.to_client), settings(&[]));
+        assert_eq!(connection.take_from_client(&hello), Ok(hello.len()));
+        assert_eq!(drain(&mut connection.to_daemon), hello);
+        connection.take_from_daemon(&settings(&[])).unwrap();
+        assert_eq!(drain(&mut connection.to_client), settings(&[]));
         Play {
-            mediator,
+            connection,
             client: Reader::new(),
             daemon: Reader::new(),
         }
@@ -199,19 +199,19 @@ impl<'c> Play<'c> {
 
     /// What either end sees of what the client sends: the client, the daemon.
     fn client(&mut self, bytes: &[u8]) -> (Vec<Seen>, Vec<Seen>) {
-        assert_eq!(self.mediator.take_from_client(bytes), Ok(bytes.len()));
+        assert_eq!(self.connection.take_from_client(bytes), Ok(bytes.len()));
         self.seen()
     }
 
     /// What either end sees of what the daemon sends.
     fn daemon(&mut self, bytes: &[u8]) -> (Vec<Seen>, Vec<Seen>) {
-        assert_eq!(self.mediator.take_from_daemon(bytes), Ok(bytes.len()));
+        assert_eq!(self.connection.take_from_daemon(bytes), Ok(bytes.len()));
         self.seen()
     }
 
     fn seen(&mut self) -> (Vec<Seen>, Vec<Seen>) {
-        let to_client = self.client.read(&drain(&mut self.mediator.to_client));
-        let to_daemon = self.daemon.read(&drain(&mut self.mediator.to_daemon));
+        let to_client = self.client.read(&drain(&mut self.connection.to_client));
+        let to_daemon = self.daemon.read(&drain(&mut self.connection.to_daemon));
         (to_client, to_daemon)
     }
 
@@ -224,7 +224,7 @@ impl<'c> Play<'c> {
     }
 
     fn client_error(&mut self, bytes: &[u8]) -> Option<Code> {
-        code(self.mediator.take_from_client(bytes))
+        code(self.connection.take_from_client(bytes))
     }
 }
 
@@ -255,16 +255,16 @@ fn what_is_not_ours_passes_as_it_comes() {
         frame(kind::SETTINGS, flag::ACK, 0, b""),
         frame(kind::GOAWAY, 0, 0, b"\0\0\0\x01\0\0\0\0bye"),
     ] {
-        assert_eq!(play.mediator.take_from_client(&bytes), Ok(bytes.len()));
-        assert_eq!(drain(&mut play.mediator.to_daemon), bytes);
-        assert!(play.mediator.to_client.is_empty());
+        assert_eq!(play.connection.take_from_client(&bytes), Ok(bytes.len()));
+        assert_eq!(drain(&mut play.connection.to_daemon), bytes);
+        assert!(play.connection.to_client.is_empty());
     }
     let answer = [(":status", "200"), ("x", "y")];
     let mut fields = Fields::default();
     answer
         .iter()
         .for_each(|(name, value)| fields.push(name, *value));
-    let mut out = Out::default();
+    let mut out = FrameWriter::default();
     out.headers(1, &fields.encode(), false);
     let (client, daemon) = play.daemon(&drain(&mut out));
     assert_eq!((client, daemon), (vec![head(1, false, &answer)], vec![]));
@@ -277,9 +277,9 @@ fn what_is_not_ours_passes_as_it_comes() {
         frame(kind::GOAWAY, 0, 0, b"\0\0\0\x01\0\0\0\0"),
         frame(kind::RST_STREAM, 0, 1, &[0, 0, 0, 0]),
     ] {
-        assert_eq!(play.mediator.take_from_daemon(&bytes), Ok(bytes.len()));
-        assert_eq!(drain(&mut play.mediator.to_client), bytes);
-        assert!(play.mediator.to_daemon.is_empty());
+        assert_eq!(play.connection.take_from_daemon(&bytes), Ok(bytes.len()));
+        assert_eq!(drain(&mut play.connection.to_client), bytes);
+        assert!(play.connection.to_daemon.is_empty());
     }
 }
 
@@ -320,7 +320,7 @@ fn the_end_may_come_by_itself() {
         let (_, daemon) = play.client(&frame(kind::DATA, flag::END_STREAM, id, b""));
         assert_eq!(daemon, [data(id, true, b"")]);
     }
-    let mut out = Out::default();
+    let mut out = FrameWriter::default();
     out.headers(5, &request("/edit/0").encode(), true);
     let (_, daemon) = play.client(&drain(&mut out));
     assert!(matches!(daemon[..], [Seen::Head(5, true, _)]));
@@ -340,7 +340,7 @@ fn a_refused_call_never_reaches_the_daemon() {
         frame(kind::RST_STREAM, 0, 1, &[0; 4]),
     ];
     assert_eq!(play.client(&more.concat()), (vec![raised(0, 5)], vec![]));
-    let mut out = Out::default();
+    let mut out = FrameWriter::default();
     out.headers(3, &request("/what").encode(), true);
     let (client, daemon) = play.client(&drain(&mut out));
     assert_eq!((client, daemon), (vec![head(3, true, &REFUSED)], vec![]));
@@ -375,7 +375,7 @@ fn a_refused_message_ends_the_call_at_both_ends() {
         };
         assert_eq!(client[2..], *rest);
         // What the daemon says of it is too late, and its window is given back.
-        let mut out = Out::default();
+        let mut out = FrameWriter::default();
         out.headers(1, &Fields::default().encode(), false);
         out.raw(&frame(kind::DATA, 0, 1, b"1234"));
         out.raw(&window_update(1, 7));
@@ -391,7 +391,7 @@ fn a_second_message_may_be_refused_behind_the_answer() {
     let mut play = Play::new(&rules);
     play.open(1, "/edit/0");
     play.client(&frame(kind::DATA, 0, 1, &message(b"good")));
-    let mut out = Out::default();
+    let mut out = FrameWriter::default();
     out.headers(1, &Fields::default().encode(), false);
     play.daemon(&drain(&mut out));
     let (client, daemon) = play.client(&frame(kind::DATA, 0, 1, &message(b"bad")));
@@ -404,7 +404,7 @@ fn a_second_message_may_be_refused_behind_the_answer() {
 
     // Where the daemon has had the last word, there is nothing to answer.
     play.open(3, "/edit/0");
-    let mut out = Out::default();
+    let mut out = FrameWriter::default();
     out.headers(3, &Fields::default().encode(), true);
     play.daemon(&drain(&mut out));
     let (client, _) = play.client(&frame(kind::DATA, 0, 3, &message(b"bad")));
@@ -421,7 +421,7 @@ fn a_client_waits_once_its_frames_have_become_many_bytes() {
     let mut rest = &sent[..];
     let mut waits = 0;
     while !rest.is_empty() {
-        let used = play.mediator.take_from_client(rest).unwrap();
+        let used = play.connection.take_from_client(rest).unwrap();
         assert!(used > 0);
         rest = &rest[used..];
         waits += usize::from(!rest.is_empty());
@@ -434,9 +434,9 @@ fn a_client_waits_once_its_frames_have_become_many_bytes() {
         .collect();
     let mut rest = &sent[..];
     while !rest.is_empty() {
-        let used = play.mediator.take_from_client(rest).unwrap();
+        let used = play.connection.take_from_client(rest).unwrap();
         assert!(used > 0);
-        assert!(play.mediator.to_daemon.len() < 150 * 1024);
+        assert!(play.connection.to_daemon.len() < 150 * 1024);
         rest = &rest[used..];
         waits += usize::from(!rest.is_empty());
         play.seen();
@@ -449,7 +449,7 @@ fn an_interim_answer_does_not_take_the_place_of_the_status() {
     let rules = Rules::default();
     let mut play = Play::new(&rules);
     play.open(1, "/edit/0");
-    let mut out = Out::default();
+    let mut out = FrameWriter::default();
     let mut interim = Fields::default();
     interim.push(":status", "100");
     out.headers(1, &interim.encode(), false);
@@ -469,7 +469,7 @@ fn what_is_no_request_of_grpc_is_rejected() {
     let mut play = Play::new(&rules);
     let mut twice = request("/pass/x");
     twice.0.insert(0, (b":path".to_vec(), b"/pass/y".to_vec()));
-    let mut out = Out::default();
+    let mut out = FrameWriter::default();
     out.headers(1, &twice.encode(), false);
     let seen = play.client(&drain(&mut out));
     assert_eq!(seen, (vec![reset(1, Code::Protocol)], vec![]));
@@ -489,7 +489,7 @@ fn an_edited_call_has_no_length() {
     let mut play = Play::new(&rules);
     let mut fields = request("/edit/1");
     fields.push("content-length", "6");
-    let mut out = Out::default();
+    let mut out = FrameWriter::default();
     out.headers(1, &fields.encode(), false);
     let (_, daemon) = play.client(&drain(&mut out));
     assert_eq!(daemon, Reader::new().read(&headers(1, "/edit/1")));
@@ -500,7 +500,7 @@ fn streams_end_and_are_forgotten() {
     let rules = Rules::default();
     let mut play = Play::new(&rules);
     let answer = |id| {
-        let mut out = Out::default();
+        let mut out = FrameWriter::default();
         out.headers(id, &Fields::default().encode(), true);
         drain(&mut out)
     };
@@ -512,7 +512,7 @@ fn streams_end_and_are_forgotten() {
         play.daemon(&answer(id));
         play.daemon(&answer(id + 2));
         play.client(&end(id + 2));
-        assert_eq!(play.mediator.streams.len(), 0);
+        assert_eq!(play.connection.streams.len(), 0);
     }
     for (id, by) in [(4001, true), (4003, false)] {
         play.open(id, "/pass/x");
@@ -522,7 +522,7 @@ fn streams_end_and_are_forgotten() {
             false => play.daemon(&bytes),
         };
         assert_eq!([client, daemon].concat(), [reset(id, Code::Cancel)]);
-        assert_eq!(play.mediator.streams.len(), 0);
+        assert_eq!(play.connection.streams.len(), 0);
     }
 }
 
@@ -640,11 +640,11 @@ fn hostile_frames_end_the_connection() {
         let mut play = Play::new(&rules);
         assert_eq!(play.client_error(&bytes), Some(expected), "{what}");
         let error = ConnectionError::new(expected, "why");
-        drain(&mut play.mediator.to_client);
-        play.mediator.fail(&error);
-        let seen = play.client.read(&drain(&mut play.mediator.to_client));
+        drain(&mut play.connection.to_client);
+        play.connection.fail(&error);
+        let seen = play.client.read(&drain(&mut play.connection.to_client));
         let code = (expected as u32).to_be_bytes();
-        let last = play.mediator.last_stream.to_be_bytes();
+        let last = play.connection.last_stream.to_be_bytes();
         let payload = [&last[..], &code, b"why"].concat();
         assert_eq!(seen, [Seen::Frame(kind::GOAWAY, 0, 0, payload)]);
     }
@@ -659,8 +659,8 @@ fn a_wrong_beginning_ends_the_connection() {
         [PREFACE, &frame(kind::PING, 0, 0, b"12345678")].concat(),
         [PREFACE, &frame(kind::SETTINGS, flag::ACK, 0, b"")].concat(),
     ] {
-        let mut mediator = mediator(&rules);
-        let result = mediator.take_from_client(&hello);
+        let mut connection = connection(&rules);
+        let result = connection.take_from_client(&hello);
         assert_eq!(code(result), Some(Code::Protocol));
     }
 }
@@ -668,7 +668,7 @@ fn a_wrong_beginning_ends_the_connection() {
 #[test]
 fn a_daemon_that_breaks_the_rules_ends_the_connection() {
     let rules = Rules::default();
-    let mut out = Out::default();
+    let mut out = FrameWriter::default();
     out.headers(3, &Fields::default().encode(), false);
     for bytes in [
         drain(&mut out),
@@ -679,11 +679,11 @@ fn a_daemon_that_breaks_the_rules_ends_the_connection() {
     ] {
         let mut play = Play::new(&rules);
         play.open(1, "/pass/x");
-        assert!(play.mediator.take_from_daemon(&bytes).is_err());
+        assert!(play.connection.take_from_daemon(&bytes).is_err());
     }
-    let mut mediator = mediator(&rules);
+    let mut connection = connection(&rules);
     let ping = frame(kind::PING, 0, 0, b"12345678");
-    assert!(mediator.take_from_daemon(&ping).is_err());
+    assert!(connection.take_from_daemon(&ping).is_err());
 }
 
 #[test]
@@ -710,17 +710,17 @@ fn padding_of_the_client_is_dropped_and_its_window_given_back() {
 #[test]
 fn prior_knowledge_is_for_grpc_alone() {
     let rules = Rules::default();
-    let mut mediator = Mediator::new(1, &rules, Origin::PriorKnowledge);
+    let mut connection = Connection::new(1, &rules, Start::PriorKnowledge);
     let hello = [PREFACE, &settings(&[])].concat();
     // A daemon that does not speak HTTP/2 gets nothing that it might take for a request.
-    assert_eq!(mediator.take_from_client(&hello), Ok(PREFACE.len()));
-    assert!(!mediator.listens_to_client());
-    assert_eq!(drain(&mut mediator.to_daemon), PREFACE);
-    mediator.take_from_daemon(&settings(&[])).unwrap();
-    assert!(mediator.listens_to_client());
-    mediator.take_from_client(&settings(&[])).unwrap();
+    assert_eq!(connection.take_from_client(&hello), Ok(PREFACE.len()));
+    assert!(!connection.listens_to_client());
+    assert_eq!(drain(&mut connection.to_daemon), PREFACE);
+    connection.take_from_daemon(&settings(&[])).unwrap();
+    assert!(connection.listens_to_client());
+    connection.take_from_client(&settings(&[])).unwrap();
     let mut play = Play {
-        mediator,
+        connection,
         client: Reader::new(),
         daemon: Reader::new(),
     };
@@ -736,7 +736,7 @@ fn prior_knowledge_is_for_grpc_alone() {
             fields.push("content-type", kind);
             fields.push("content-type", "application/grpc");
         }
-        let mut out = Out::default();
+        let mut out = FrameWriter::default();
         out.headers(id, &fields.encode(), false);
         let seen = play.client(&drain(&mut out));
         assert_eq!(seen, (vec![reset(id, Code::Http11Required)], vec![]));
@@ -750,7 +750,7 @@ fn prior_knowledge_is_for_grpc_alone() {
 fn conversation() -> Vec<u8> {
     let mut long = request("/pass/long");
     long.push("x", vec![b'x'; 16_000]);
-    let mut out = Out::default();
+    let mut out = FrameWriter::default();
     out.headers(7, &long.encode(), false);
     [
         PREFACE.to_vec(),
@@ -776,18 +776,18 @@ fn in_pieces(
     mut size: impl FnMut() -> usize,
 ) -> (Vec<u8>, Vec<u8>, Option<ConnectionError>) {
     let rules = Rules::default();
-    let mut mediator = mediator(&rules);
-    mediator.take_from_daemon(&settings(&[])).unwrap();
+    let mut connection = connection(&rules);
+    connection.take_from_daemon(&settings(&[])).unwrap();
     let (mut from, mut to) = (0, 0);
     let mut error = None;
     while to < bytes.len() && error.is_none() {
         to = bytes.len().min(to + size());
-        match mediator.take_from_client(&bytes[from..to]) {
+        match connection.take_from_client(&bytes[from..to]) {
             Ok(n) => from += n,
             Err(what) => error = Some(what),
         }
     }
-    let (to_client, to_daemon) = (&mut mediator.to_client, &mut mediator.to_daemon);
+    let (to_client, to_daemon) = (&mut connection.to_client, &mut connection.to_daemon);
     (drain(to_client), drain(to_daemon), error)
 }
 
@@ -885,7 +885,7 @@ fn damaged_bytes_do_no_harm() {
 
 #[test]
 fn a_damaged_answer_does_no_harm() {
-    let mut out = Out::default();
+    let mut out = FrameWriter::default();
     for id in [1, 3, 5] {
         out.headers(id, &request("/answer").encode(), false);
         out.raw(&frame(kind::DATA, flag::PADDED, id, b"\x02progress.."));
@@ -904,19 +904,19 @@ fn a_damaged_answer_does_no_harm() {
     let mut random = Random(88_172_645_463_325_252);
     for _ in 0..2000 {
         let rules = Rules::default();
-        let mut mediator = mediator(&rules);
+        let mut connection = connection(&rules);
         let mut damaged = bytes.clone();
         damage(&mut damaged, &mut random);
         let (mut from_client, mut from_daemon) = (&client[..], &damaged[..]);
-        mediator.take_from_daemon(&settings(&[])).unwrap();
+        connection.take_from_daemon(&settings(&[])).unwrap();
         let mut goes_on = true;
         while goes_on && (!from_client.is_empty() || !from_daemon.is_empty()) {
             for (bytes, is_client) in [(&mut from_client, true), (&mut from_daemon, false)] {
                 let n = 1 + random.below(30_000);
                 let piece = &bytes[..bytes.len().min(n)];
                 let result = match is_client {
-                    true => mediator.take_from_client(piece),
-                    false => mediator.take_from_daemon(piece),
+                    true => connection.take_from_client(piece),
+                    false => connection.take_from_daemon(piece),
                 };
                 match result {
                     // A frame that is larger than the piece has to come in one.
@@ -926,9 +926,9 @@ fn a_damaged_answer_does_no_harm() {
                 }
             }
         }
-        expect_edited(&drain(&mut mediator.to_daemon));
+        expect_edited(&drain(&mut connection.to_daemon));
         let mut reader = Reader::new();
-        reader.read(&drain(&mut mediator.to_client));
+        reader.read(&drain(&mut connection.to_client));
         assert!(reader.bytes.is_empty());
     }
 }
@@ -981,7 +981,7 @@ impl Strict {
 /// daemon lets come together before it gives a window back. What the daemon has got is returned.
 fn play_calls(calls: &[(&str, Vec<u8>)], lazy: i64, resizes: &[u32]) -> BTreeMap<u32, Vec<u8>> {
     let rules = Rules::default();
-    let mut mediator = mediator(&rules);
+    let mut connection = connection(&rules);
     let (mut client, mut daemon) = (Strict::new(), Strict::new());
     let (mut client_reader, mut daemon_reader) = (Reader::new(), Reader::new());
     let mut unsent: BTreeMap<u32, &[u8]> = BTreeMap::new();
@@ -989,15 +989,15 @@ fn play_calls(calls: &[(&str, Vec<u8>)], lazy: i64, resizes: &[u32]) -> BTreeMap
     let mut kept: BTreeMap<u32, i64> = BTreeMap::new();
     let mut resizes = resizes.iter();
 
-    mediator
+    connection
         .take_from_client(&[PREFACE, &settings(&[])].concat())
         .unwrap();
-    mediator.take_from_daemon(&settings(&[])).unwrap();
-    drain(&mut mediator.to_daemon);
+    connection.take_from_daemon(&settings(&[])).unwrap();
+    drain(&mut connection.to_daemon);
     let mut ids = (1..).step_by(2);
     for (path, bytes) in calls {
         let id = ids.next().unwrap();
-        mediator.take_from_client(&headers(id, path)).unwrap();
+        connection.take_from_client(&headers(id, path)).unwrap();
         unsent.insert(id, bytes);
     }
     loop {
@@ -1014,11 +1014,11 @@ fn play_calls(calls: &[(&str, Vec<u8>)], lazy: i64, resizes: &[u32]) -> BTreeMap
             let flags = u8::from(n == rest.len());
             let bytes = frame(kind::DATA, flags, id, &rest[..n]);
             *rest = &rest[n..];
-            assert_eq!(mediator.take_from_client(&bytes), Ok(bytes.len()));
+            assert_eq!(connection.take_from_client(&bytes), Ok(bytes.len()));
         }
         // The daemon reads, and gives windows back.
         let mut answer = Vec::new();
-        for seen in daemon_reader.read(&drain(&mut mediator.to_daemon)) {
+        for seen in daemon_reader.read(&drain(&mut connection.to_daemon)) {
             let Seen::Frame(kind::DATA, _, id, payload) = seen else {
                 continue;
             };
@@ -1041,9 +1041,9 @@ fn play_calls(calls: &[(&str, Vec<u8>)], lazy: i64, resizes: &[u32]) -> BTreeMap
             daemon.resize(i64::from(first));
             moved = true;
         }
-        assert_eq!(mediator.take_from_daemon(&answer), Ok(answer.len()));
+        assert_eq!(connection.take_from_daemon(&answer), Ok(answer.len()));
         // The client learns of its windows.
-        for seen in client_reader.read(&drain(&mut mediator.to_client)) {
+        for seen in client_reader.read(&drain(&mut connection.to_client)) {
             match seen {
                 Seen::Frame(kind::WINDOW_UPDATE, _, id, payload) => {
                     let increment = u32::from_be_bytes(payload.try_into().unwrap());
@@ -1055,7 +1055,7 @@ fn play_calls(calls: &[(&str, Vec<u8>)], lazy: i64, resizes: &[u32]) -> BTreeMap
                         client.resize(i64::from(first));
                     }
                     let ack = frame(kind::SETTINGS, flag::ACK, 0, b"");
-                    mediator.take_from_client(&ack).unwrap();
+                    connection.take_from_client(&ack).unwrap();
                 }
                 seen => panic!("{seen:?}"),
             }
@@ -1068,7 +1068,7 @@ fn play_calls(calls: &[(&str, Vec<u8>)], lazy: i64, resizes: &[u32]) -> BTreeMap
         unsent.values().all(|rest| rest.is_empty()),
         "the client is stuck"
     );
-    assert!(!mediator.has_waiting(), "the proxy is stuck");
+    assert!(!connection.has_waiting(), "the proxy is stuck");
     // All windows are again what they were but for what the daemon keeps.
     let kept = kept.get(&0).copied().unwrap_or_default();
     assert_eq!(daemon.connection, DEFAULT_WINDOW - kept);

@@ -480,8 +480,8 @@ impl Connection<'_> {
         match end {
             End::Tunnel if action == Action::Grpc => {
                 log::debug!("#{number} is HTTP/2");
-                let (policy, origin) = (&self.settings.policy, http2::Origin::Upgrade);
-                match relay::run(number, policy, origin, &mut self.client, daemon) {
+                let (policy, start) = (&self.settings.policy, http2::Start::Upgrade);
+                match relay::run(number, policy, start, &mut self.client, daemon) {
                     relay::End::Failed => self.linger(),
                     relay::End::Closed | relay::End::NotSpoken => (),
                 }
@@ -505,8 +505,8 @@ impl Connection<'_> {
             return Ok(Then::Close);
         };
         log::debug!("#{} begins with HTTP/2", self.number);
-        let (policy, origin) = (&self.settings.policy, http2::Origin::PriorKnowledge);
-        match relay::run(self.number, policy, origin, &mut self.client, daemon) {
+        let (policy, start) = (&self.settings.policy, http2::Start::PriorKnowledge);
+        match relay::run(self.number, policy, start, &mut self.client, daemon) {
             relay::End::Closed => (),
             relay::End::Failed => self.linger(),
             relay::End::NotSpoken => {

@@ -1,4 +1,4 @@
-//! Moves bytes between the two sockets and the mediator. One thread serves both directions: what
+//! Moves bytes between the two sockets and the connection. One thread serves both directions: what
 //! comes from one end may have to go to either, and a thread that waits for an end to read must
 //! not keep the other end from being read.
 
@@ -8,9 +8,9 @@ use std::time::Duration;
 use crate::policy::Policy;
 use crate::proxy::socket::{self, Input, Interest};
 
-use crate::http2::connection::{Calls, MAX_BACKLOG_BYTES, Mediator, Origin};
+use crate::http2::connection::{Calls, Connection, MAX_BACKLOG_BYTES, Start};
 use crate::http2::error::ConnectionError;
-use crate::http2::frame::Out;
+use crate::http2::frame::FrameWriter;
 
 /// How long an end that is not there any more, or is told to go, holds the connection up.
 const LAST_WORD_LIMIT: Duration = Duration::from_secs(10);
@@ -51,7 +51,7 @@ impl<'i> Side<'i> {
     }
 
     /// Writes what the socket takes now.
-    fn write(&mut self, out: &mut Out) {
+    fn write(&mut self, out: &mut FrameWriter) {
         while !out.is_empty() && !self.is_gone {
             match socket::write_some(self.input.socket(), out.front()) {
                 Ok(0) => return,
@@ -83,21 +83,21 @@ impl<'i> Side<'i> {
 struct Relay<'i, 'c, C: Calls> {
     client: Side<'i>,
     daemon: Side<'i>,
-    mediator: Mediator<'c, C>,
+    connection: Connection<'c, C>,
 }
 
 /// Relays until the client or the daemon is done, or one of them is gone.
 pub(crate) fn run(
     number: u64,
     policy: &Policy,
-    origin: Origin,
+    start: Start,
     client: &mut Input,
     daemon: &mut Input,
 ) -> End {
     let mut relay = Relay {
         client: Side::new(client),
         daemon: Side::new(daemon),
-        mediator: Mediator::new(number, policy, origin),
+        connection: Connection::new(number, policy, start),
     };
     let end = match relay.run() {
         Ok(()) if relay.is_spoken() => End::Closed,
@@ -128,30 +128,30 @@ impl<C: Calls> Relay<'_, '_, C> {
     }
 
     fn is_spoken(&self) -> bool {
-        self.mediator.origin == Origin::Upgrade || self.mediator.is_spoken()
+        self.connection.start == Start::Upgrade || self.connection.is_spoken()
     }
 
     fn can_take_client(&self) -> bool {
-        self.mediator.listens_to_client()
+        self.connection.listens_to_client()
     }
 
     fn can_take_daemon(&self) -> bool {
-        self.mediator.to_client.len() <= MAX_BACKLOG_BYTES
+        self.connection.to_client.len() <= MAX_BACKLOG_BYTES
     }
 
     fn take(&mut self) -> Result<(), ConnectionError> {
         self.daemon.is_held = !self.can_take_daemon();
         if !self.daemon.is_held {
             let input = &mut self.daemon.input;
-            let used = self.mediator.take_from_daemon(input.buffered());
+            let used = self.connection.take_from_daemon(input.buffered());
             input.consume(used.inspect_err(|error| {
-                log::debug!("#{} the daemon: {}", self.mediator.number, error.what);
+                log::debug!("#{} the daemon: {}", self.connection.number, error.what);
             })?);
         }
         self.client.is_held = !self.can_take_client();
         if !self.client.is_held {
             let input = &mut self.client.input;
-            let used = self.mediator.take_from_client(input.buffered())?;
+            let used = self.connection.take_from_client(input.buffered())?;
             input.consume(used);
             // It may have stopped at a backlog, with whole frames left.
             self.client.is_held = !self.can_take_client();
@@ -165,15 +165,15 @@ impl<C: Calls> Relay<'_, '_, C> {
         let Relay {
             client,
             daemon,
-            mediator,
+            connection,
         } = self;
-        client.write(&mut mediator.to_client);
-        daemon.write(&mut mediator.to_daemon);
-        let is_sent = mediator.to_daemon.is_empty() && !mediator.has_waiting();
+        client.write(&mut connection.to_client);
+        daemon.write(&mut connection.to_daemon);
+        let is_sent = connection.to_daemon.is_empty() && !connection.has_waiting();
         if client.has_ended && !client.is_held && is_sent {
             daemon.tell_end();
         }
-        if is_spoken && daemon.has_ended && !daemon.is_held && mediator.to_client.is_empty() {
+        if is_spoken && daemon.has_ended && !daemon.is_held && connection.to_client.is_empty() {
             client.tell_end();
         }
     }
@@ -183,12 +183,12 @@ impl<C: Calls> Relay<'_, '_, C> {
         let Relay {
             client,
             daemon,
-            mediator,
+            connection,
         } = self;
         let client_is_done = client.has_ended && !client.is_held;
         let daemon_is_done = daemon.has_ended && !daemon.is_held;
-        let nothing_up = mediator.to_daemon.is_empty();
-        let nothing_down = mediator.to_client.is_empty();
+        let nothing_up = connection.to_daemon.is_empty();
+        let nothing_down = connection.to_client.is_empty();
         client_is_done && client.is_gone && nothing_up
             || daemon_is_done && daemon.is_gone && nothing_down
             || client_is_done && daemon_is_done && nothing_up && nothing_down
@@ -197,7 +197,7 @@ impl<C: Calls> Relay<'_, '_, C> {
     /// Waits until something can be read or written, or an end is gone; false if there is no use
     /// in waiting longer.
     fn wait(&mut self) -> bool {
-        let (to_client, to_daemon) = (&self.mediator.to_client, &self.mediator.to_daemon);
+        let (to_client, to_daemon) = (&self.connection.to_client, &self.connection.to_daemon);
         let client_wish = Interest {
             read: !self.client.has_ended && (self.can_take_client() || self.client.is_gone),
             write: !to_client.is_empty(),
@@ -222,12 +222,12 @@ impl<C: Calls> Relay<'_, '_, C> {
 
     /// Tells the client why the connection ends.
     fn fail(&mut self, error: &ConnectionError) -> End {
-        let number = self.mediator.number;
+        let number = self.connection.number;
         log::info!("#{number} HTTP/2 ends: {:?}: {}", error.code, error.what);
-        self.mediator.fail(error);
+        self.connection.fail(error);
         loop {
-            self.client.write(&mut self.mediator.to_client);
-            if self.mediator.to_client.is_empty() {
+            self.client.write(&mut self.connection.to_client);
+            if self.connection.to_client.is_empty() {
                 return End::Failed;
             }
             let wish = Interest {
