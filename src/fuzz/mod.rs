@@ -3,6 +3,7 @@
 //! `reference` make of them, which share no code with it.
 
 mod connection;
+mod http2;
 mod reference;
 
 use crate::error::Refusal;
@@ -10,8 +11,6 @@ use crate::http1::body::{RequestFraming, ResponseBody};
 use crate::http1::chunked::Chunked;
 use crate::http1::head::{HeadEnd, RequestHead, ResponseHead};
 use crate::http1::target::Target;
-use crate::http2;
-use crate::inject::buildkit::{self, Method};
 use crate::inject::recipe::Recipe;
 use crate::inject::request::{Answer, CreateRequest, Daemon};
 use crate::labels::{Label, Labels};
@@ -19,6 +18,7 @@ use crate::policy::Policy;
 use reference::{Json, Read, chunks, fold, instructions, pairs, unescape};
 
 pub use connection::connection;
+pub use http2::{frames, messages};
 
 fn policy() -> Policy {
     let labels = ["ci.job=42", "note=a \"b\" \\ $c {{d}} \u{e9}"].map(Label::parse);
@@ -27,31 +27,6 @@ fn policy() -> Policy {
         labels: Labels::new(labels).expect("two labels"),
         cgroup_parent: None,
         redirect: None,
-    }
-}
-
-/// Bytes of both ends of an HTTP/2 connection: nothing panics, whatever they are.
-pub fn frames(bytes: &[u8]) {
-    http2::fuzz(&policy(), bytes);
-}
-
-/// A gRPC message: nothing panics, and a message that was edited once stays as it is.
-pub fn messages(bytes: &[u8]) {
-    let Some((first, message)) = bytes.split_first() else {
-        return;
-    };
-    let method = match first % 3 {
-        0 => Method::ControlSolve,
-        1 => Method::BridgeSolve,
-        _ => Method::BridgeReturn,
-    };
-    if let Ok(once) = buildkit::edit(method, message, &policy()) {
-        let twice = buildkit::edit(method, &once, &policy());
-        assert_eq!(
-            twice.as_ref(),
-            Ok(&once),
-            "an edited message is edited again"
-        );
     }
 }
 

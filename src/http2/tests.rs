@@ -4,47 +4,56 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
 
-use super::connection::{Calls, Connection, MAX_STREAMS, Start};
+use super::connection::{Connection, MAX_STREAMS, Start};
 use super::error::{Code, ConnectionError};
 use super::frame::{Frame, FrameWriter, MAX_WINDOW, MIN_MAX_PAYLOAD, PREFACE, flag, kind, setting};
+use super::grpc::{
+    Calls, Decision, Edited, MAX_MESSAGE_BYTES, Status, StatusCode, Unread, put_message,
+};
 use super::hpack::{Blocks, Fields, Head, Step};
 use super::settings::DEFAULT_WINDOW;
-use super::stream::{Edit, MAX_MESSAGE_BYTES, put_message};
-use crate::inject::buildkit::{Call, Status};
 
 /// Calls to `/pass/*` pass; to `/edit/N` have N bytes added to their messages, or are refused if
 /// they say so; all others are refused.
 #[derive(Default)]
 struct Rules {
+    /// The lengths of the messages that were edited.
     edited: RefCell<Vec<usize>>,
+    /// The notices of calls that have ended, and how.
+    ended: RefCell<Vec<(usize, Option<u32>)>>,
 }
 
-impl Calls for Rules {
+impl Calls for &Rules {
     type Method = usize;
+    type Notice = usize;
 
-    fn call(&self, path: &str) -> Call<usize> {
+    fn decide(&self, path: &str) -> Decision<usize> {
         let growth = path.strip_prefix("/edit/");
         match growth.and_then(|growth| growth.parse().ok()) {
-            Some(growth) => Call::Edit(growth),
-            None if path.starts_with("/pass/") => Call::Pass,
-            None => Call::Refuse(Status::new(Status::UNIMPLEMENTED, "50% unknown\n")),
+            Some(growth) => Decision::Edit(growth),
+            None if path.starts_with("/pass/") => Decision::Pass,
+            None => Decision::Refuse(Status::new(StatusCode::Unimplemented, "50% unknown\n")),
         }
     }
 
-    fn image(&self, _: usize, _: &[u8]) -> Option<String> {
-        None
-    }
-
-    fn edit(&self, growth: usize, message: &[u8]) -> Result<Vec<u8>, Status> {
+    fn edit(&self, growth: usize, message: &[u8]) -> Result<Edited<usize>, Status> {
         self.edited.borrow_mut().push(message.len());
-        match message {
-            b"bad" => Err(Status::new(Status::INVALID_ARGUMENT, "bad message")),
-            _ => Ok([message, &vec![b'+'; growth]].concat()),
+        if message == b"bad" {
+            return Err(Status::new(StatusCode::InvalidArgument, "bad message"));
         }
+        Ok(Edited {
+            message: [message, &vec![b'+'; growth]].concat(),
+            notice: (growth == 1).then_some(message.len()),
+        })
+    }
+
+    fn log_line(&self, len: &usize, status: Option<u32>) -> String {
+        self.ended.borrow_mut().push((*len, status));
+        String::new()
     }
 }
 
-fn connection(rules: &Rules) -> Connection<'_, Rules> {
+fn connection(rules: &Rules) -> Connection<&Rules> {
     Connection::new(1, rules, Start::Upgrade)
 }
 
@@ -177,7 +186,7 @@ impl Reader {
 
 /// A connection on which both ends have said hello, played frame by frame.
 struct Play<'c> {
-    connection: Connection<'c, Rules>,
+    connection: Connection<&'c Rules>,
     client: Reader,
     daemon: Reader,
 }
@@ -307,6 +316,44 @@ fn a_message_is_edited_when_it_is_whole() {
         play.daemon(&window_update(1, 22)),
         (vec![raised(1, 1)], vec![])
     );
+}
+
+#[test]
+fn the_end_of_a_call_is_noticed_with_its_status() {
+    let rules = Rules::default();
+    let mut play = Play::new(&rules);
+    let answer = |id, pairs: &[(&str, &str)], ends| {
+        let mut fields = Fields::default();
+        for (name, value) in pairs {
+            fields.push(name, *value);
+        }
+        let mut out = FrameWriter::default();
+        out.headers(id, &fields.encode(), ends);
+        drain(&mut out)
+    };
+    for (id, path, status) in [
+        (1, "/edit/1", Some("0")),
+        (3, "/edit/1", Some("13")),
+        (5, "/edit/1", Some("much text")),
+        (7, "/edit/1", None),
+        (9, "/edit/2", Some("0")),
+    ] {
+        play.open(id, path);
+        let text = vec![b'x'; id as usize];
+        play.client(&frame(kind::DATA, flag::END_STREAM, id, &message(&text)));
+        play.daemon(&answer(id, &[(":status", "200")], false));
+        assert!(
+            !rules
+                .ended
+                .borrow()
+                .iter()
+                .any(|(len, _)| *len == text.len())
+        );
+        let trailers = status.map(|status| ("grpc-status", status));
+        play.daemon(&answer(id, trailers.as_slice(), true));
+    }
+    let expected = [(1, Some(0)), (3, Some(13)), (5, None), (7, None)];
+    assert_eq!(*rules.ended.borrow(), expected);
 }
 
 #[test]
@@ -831,7 +878,7 @@ fn expect_edited(to_daemon: &[u8]) {
         return;
     };
     let mut reader = Reader::new();
-    let mut calls: BTreeMap<u32, (usize, Edit<()>)> = BTreeMap::new();
+    let mut calls: BTreeMap<u32, (usize, Unread)> = BTreeMap::new();
     for seen in reader.read(frames) {
         match seen {
             Seen::Head(id, _, fields) => {
@@ -839,15 +886,15 @@ fn expect_edited(to_daemon: &[u8]) {
                 let path = fields.find_map(|(name, value)| (name == ":path").then_some(value));
                 let growth = path.and_then(|path| path.strip_prefix("/edit/"));
                 if let Some(growth) = growth {
-                    calls.insert(id, (growth.parse().unwrap(), Edit::new(())));
+                    calls.insert(id, (growth.parse().unwrap(), Unread::default()));
                 }
             }
             Seen::Frame(kind::DATA, _, id, payload) => {
-                let Some((growth, edit)) = calls.get_mut(&id) else {
+                let Some((growth, unread)) = calls.get_mut(&id) else {
                     continue;
                 };
-                edit.gather(&payload);
-                while let Some(message) = edit.next_message().unwrap() {
+                unread.push(&payload);
+                while let Some(message) = unread.next_message().unwrap() {
                     assert!(message.ends_with(&vec![b'+'; *growth]));
                 }
             }

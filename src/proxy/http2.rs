@@ -1,18 +1,19 @@
-//! Moves bytes between the two sockets and the connection. One thread serves both directions: what
-//! comes from one end may have to go to either, and a thread that waits for an end to read must
-//! not keep the other end from being read.
+//! Relays an HTTP/2 connection: moves bytes between the two sockets and [`Connection`], which
+//! knows what they mean.
+//!
+//! One thread serves both directions. What comes from one end may have to go to either, and while
+//! one end is slow to read, the other must still be read.
 
 use std::net::Shutdown;
 use std::time::Duration;
 
+use crate::http2::frame::FrameWriter;
+use crate::http2::{Connection, ConnectionError, Start};
+use crate::inject::buildkit::BuildKitCalls;
 use crate::policy::Policy;
 use crate::proxy::socket::{self, Input, Interest};
 
-use crate::http2::connection::{Calls, Connection, MAX_BACKLOG_BYTES, Start};
-use crate::http2::error::ConnectionError;
-use crate::http2::frame::FrameWriter;
-
-/// How long an end that is not there any more, or is told to go, holds the connection up.
+/// How long to wait for a client that is gone, or that does not read why its connection ends.
 const LAST_WORD_LIMIT: Duration = Duration::from_secs(10);
 
 /// How a connection ended.
@@ -35,7 +36,7 @@ struct Side<'i> {
     is_gone: bool,
     /// Whether it has been told that nothing more comes.
     is_told: bool,
-    /// Whether there may be frames in the buffer that have to wait.
+    /// Whether the buffer may hold frames that have to wait.
     is_held: bool,
 }
 
@@ -48,6 +49,11 @@ impl<'i> Side<'i> {
             is_told: false,
             is_held: false,
         }
+    }
+
+    /// Whether everything that it sent has been taken.
+    fn is_done(&self) -> bool {
+        self.has_ended && !self.is_held
     }
 
     /// Writes what the socket takes now.
@@ -64,7 +70,7 @@ impl<'i> Side<'i> {
         }
     }
 
-    /// Says that nothing more comes.
+    /// Tells it that nothing more comes.
     fn tell_end(&mut self) {
         if !self.is_told {
             self.is_told = true;
@@ -72,6 +78,7 @@ impl<'i> Side<'i> {
         }
     }
 
+    /// Takes note of what happened to the socket, and reads what it sent.
     fn note(&mut self, event: Interest) {
         self.is_gone |= event.gone;
         if event.read && !matches!(self.input.fill(), Ok(1..)) {
@@ -80,10 +87,10 @@ impl<'i> Side<'i> {
     }
 }
 
-struct Relay<'i, 'c, C: Calls> {
+struct Relay<'i, 'p> {
     client: Side<'i>,
     daemon: Side<'i>,
-    connection: Connection<'c, C>,
+    connection: Connection<BuildKitCalls<'p>>,
 }
 
 /// Relays until the client or the daemon is done, or one of them is gone.
@@ -97,11 +104,11 @@ pub(crate) fn run(
     let mut relay = Relay {
         client: Side::new(client),
         daemon: Side::new(daemon),
-        connection: Connection::new(number, policy, start),
+        connection: Connection::new(number, BuildKitCalls { policy }, start),
     };
     let end = match relay.run() {
-        Ok(()) if relay.is_spoken() => End::Closed,
-        Err(error) if relay.is_spoken() => relay.fail(&error),
+        Ok(()) if relay.connection.is_spoken() => End::Closed,
+        Err(error) if relay.connection.is_spoken() => relay.fail(&error),
         _ => End::NotSpoken,
     };
     socket::shutdown(relay.daemon.input.socket(), Shutdown::Both);
@@ -111,13 +118,13 @@ pub(crate) fn run(
     end
 }
 
-impl<C: Calls> Relay<'_, '_, C> {
+impl Relay<'_, '_> {
     fn run(&mut self) -> Result<(), ConnectionError> {
         loop {
             self.take()?;
             self.flush();
-            if self.client.is_held && self.can_take_client()
-                || self.daemon.is_held && self.can_take_daemon()
+            if self.client.is_held && self.connection.listens_to_client()
+                || self.daemon.is_held && self.connection.listens_to_daemon()
             {
                 continue;
             }
@@ -127,20 +134,9 @@ impl<C: Calls> Relay<'_, '_, C> {
         }
     }
 
-    fn is_spoken(&self) -> bool {
-        self.connection.start == Start::Upgrade || self.connection.is_spoken()
-    }
-
-    fn can_take_client(&self) -> bool {
-        self.connection.listens_to_client()
-    }
-
-    fn can_take_daemon(&self) -> bool {
-        self.connection.to_client.len() <= MAX_BACKLOG_BYTES
-    }
-
+    /// Passes what was read to the connection.
     fn take(&mut self) -> Result<(), ConnectionError> {
-        self.daemon.is_held = !self.can_take_daemon();
+        self.daemon.is_held = !self.connection.listens_to_daemon();
         if !self.daemon.is_held {
             let input = &mut self.daemon.input;
             let used = self.connection.take_from_daemon(input.buffered());
@@ -148,20 +144,21 @@ impl<C: Calls> Relay<'_, '_, C> {
                 log::debug!("#{} the daemon: {}", self.connection.number, error.what);
             })?);
         }
-        self.client.is_held = !self.can_take_client();
+        self.client.is_held = !self.connection.listens_to_client();
         if !self.client.is_held {
             let input = &mut self.client.input;
             let used = self.connection.take_from_client(input.buffered())?;
             input.consume(used);
             // It may have stopped at a backlog, with whole frames left.
-            self.client.is_held = !self.can_take_client();
+            self.client.is_held = !self.connection.listens_to_client();
         }
         Ok(())
     }
 
+    /// Writes what the connection has for the two ends.
     fn flush(&mut self) {
-        // Where the daemon has said nothing, there is still an answer to be given.
-        let is_spoken = self.is_spoken();
+        // While the daemon has said nothing, the client may still get an HTTP/1.1 answer.
+        let is_spoken = self.connection.is_spoken();
         let Relay {
             client,
             daemon,
@@ -170,42 +167,40 @@ impl<C: Calls> Relay<'_, '_, C> {
         client.write(&mut connection.to_client);
         daemon.write(&mut connection.to_daemon);
         let is_sent = connection.to_daemon.is_empty() && !connection.has_waiting();
-        if client.has_ended && !client.is_held && is_sent {
+        if client.is_done() && is_sent {
             daemon.tell_end();
         }
-        if is_spoken && daemon.has_ended && !daemon.is_held && connection.to_client.is_empty() {
+        if is_spoken && daemon.is_done() && connection.to_client.is_empty() {
             client.tell_end();
         }
     }
 
-    /// Whether nothing more can come of it.
+    /// Whether nothing is left to relay.
     fn is_over(&self) -> bool {
         let Relay {
             client,
             daemon,
             connection,
         } = self;
-        let client_is_done = client.has_ended && !client.is_held;
-        let daemon_is_done = daemon.has_ended && !daemon.is_held;
-        let nothing_up = connection.to_daemon.is_empty();
-        let nothing_down = connection.to_client.is_empty();
-        client_is_done && client.is_gone && nothing_up
-            || daemon_is_done && daemon.is_gone && nothing_down
-            || client_is_done && daemon_is_done && nothing_up && nothing_down
+        let is_sent_up = connection.to_daemon.is_empty();
+        let is_sent_down = connection.to_client.is_empty();
+        client.is_done() && client.is_gone && is_sent_up
+            || daemon.is_done() && daemon.is_gone && is_sent_down
+            || client.is_done() && daemon.is_done() && is_sent_up && is_sent_down
     }
 
-    /// Waits until something can be read or written, or an end is gone; false if there is no use
-    /// in waiting longer.
+    /// Waits until something can be read or written, or an end is gone. Returns false if waiting
+    /// longer is of no use.
     fn wait(&mut self) -> bool {
-        let (to_client, to_daemon) = (&self.connection.to_client, &self.connection.to_daemon);
+        let connection = &self.connection;
         let client_wish = Interest {
-            read: !self.client.has_ended && (self.can_take_client() || self.client.is_gone),
-            write: !to_client.is_empty(),
+            read: !self.client.has_ended && (connection.listens_to_client() || self.client.is_gone),
+            write: !connection.to_client.is_empty(),
             gone: !self.client.is_gone,
         };
         let daemon_wish = Interest {
-            read: !self.daemon.has_ended && self.can_take_daemon(),
-            write: !to_daemon.is_empty(),
+            read: !self.daemon.has_ended && connection.listens_to_daemon(),
+            write: !connection.to_daemon.is_empty(),
             gone: !self.daemon.is_gone,
         };
         let limit = self.client.is_gone.then_some(LAST_WORD_LIMIT);

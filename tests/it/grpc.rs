@@ -244,13 +244,13 @@ fn what_cannot_be_labelled_is_refused_with_a_status_and_a_reason() {
             CONTROL_SOLVE,
             &compressed,
             "12",
-            "a compressed message cannot be labelled",
+            "a compressed message cannot be read",
         ),
         (
             SOLVE,
             &compressed,
             "12",
-            "a compressed message cannot be labelled",
+            "a compressed message cannot be read",
         ),
         (
             SOLVE,

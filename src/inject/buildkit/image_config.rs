@@ -1,7 +1,8 @@
 //! Image configurations, as frontends return them and exporters write them into images: the JSON
 //! of the OCI image specification, of which `config` is what `docker inspect` shows as `Config`.
 
-use crate::inject::buildkit::Status;
+use crate::error::Refusal;
+use crate::http2::grpc::{Status, StatusCode};
 use crate::inject::object::lay_labels;
 use crate::inject::object::sole;
 use crate::json::{self, Object};
@@ -101,7 +102,7 @@ pub(super) fn host() -> Result<Platform, Status> {
         "x86_64" => "amd64",
         other => {
             return Err(Status::new(
-                Status::FAILED_PRECONDITION,
+                StatusCode::FailedPrecondition,
                 format!(
                     "the build has no image configuration, and the proxy has none for {other}, \
                      so it cannot be labelled"
@@ -116,6 +117,13 @@ pub(super) fn host() -> Result<Platform, Status> {
             ("os", json::string("linux")),
         ],
     })
+}
+
+/// A configuration that daemons may read in different ways, or that has labels of the wrong type.
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Status {
+        Status::invalid(refusal.message)
+    }
 }
 
 #[cfg(test)]

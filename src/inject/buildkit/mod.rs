@@ -1,5 +1,6 @@
 //! BuildKit's gRPC calls: which of them make images, and how their messages get the labels. Knows
-//! services, methods and messages; leaves HTTP/2, and how messages are cut out of it, to `h2`.
+//! services, methods and messages. Leaves HTTP/2, and how messages are cut out of it, to
+//! [`crate::http2`].
 //!
 //! Nothing is remembered from one message to the next: a build may go over several connections,
 //! so each message is made such that, whatever else was sent, no image comes out of it without
@@ -12,22 +13,13 @@ mod solve;
 
 use std::fmt;
 
-use crate::error::Refusal;
+use crate::http2::grpc::{Calls, Decision, Edited, Status, StatusCode};
 use crate::policy::Policy;
 
-use crate::http2::connection::Calls;
-
-use proto::Malformed;
-
-/// What is done with a call.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Call<M = Method> {
-    /// It passes as it comes.
-    Pass,
-    /// Its messages are edited one by one.
-    Edit(M),
-    /// It is refused.
-    Refuse(Status),
+/// The calls of BuildKit on one connection, which get what the operator wants.
+#[derive(Debug)]
+pub(crate) struct BuildKitCalls<'p> {
+    pub(crate) policy: &'p Policy,
 }
 
 /// A method whose messages are edited.
@@ -96,13 +88,13 @@ const HARMLESS: [(&str, &[&str]); 5] = [
 /// How much of an unknown `:path` an error shows; the names of real calls are shorter.
 const MAX_SHOWN_PATH_CHARS: usize = 100;
 
-/// Tells what is done with a call to this `:path`.
-pub(crate) fn call(path: &str) -> Call {
+/// Decides what to do with a call to this `:path`.
+pub(crate) fn call(path: &str) -> Decision<Method> {
     let unknown = || {
         // A client may repeat it with few bytes, and it is logged.
         let path: String = path.chars().take(MAX_SHOWN_PATH_CHARS).collect();
-        Call::Refuse(Status::new(
-            Status::UNIMPLEMENTED,
+        Decision::Refuse(Status::new(
+            StatusCode::Unimplemented,
             format!("the call {path:?} is not known, so it is not known what it creates"),
         ))
     };
@@ -111,14 +103,14 @@ pub(crate) fn call(path: &str) -> Call {
         return unknown();
     };
     match (service, method) {
-        (CONTROL, "Solve") => Call::Edit(Method::ControlSolve),
-        (BRIDGE, "Solve") => Call::Edit(Method::BridgeSolve),
-        (BRIDGE, "Return") => Call::Edit(Method::BridgeReturn),
+        (CONTROL, "Solve") => Decision::Edit(Method::ControlSolve),
+        (BRIDGE, "Solve") => Decision::Edit(Method::BridgeSolve),
+        (BRIDGE, "Return") => Decision::Edit(Method::BridgeReturn),
         _ => match HARMLESS
             .iter()
             .any(|(known, methods)| *known == service && methods.contains(&method))
         {
-            true => Call::Pass,
+            true => Decision::Pass,
             false => unknown(),
         },
     }
@@ -155,63 +147,29 @@ impl fmt::Display for Method {
     }
 }
 
-/// Why a call ends.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Status {
-    /// The gRPC status code.
-    pub(crate) code: u32,
-    /// What the client is told, without the program's name.
-    pub(crate) message: String,
-}
-
-impl Status {
-    /// The message is malformed, or it means different things to different readers.
-    pub(crate) const INVALID_ARGUMENT: u32 = 3;
-    /// The message or its number of fields is beyond a limit.
-    pub(crate) const RESOURCE_EXHAUSTED: u32 = 8;
-    /// What the message asks for cannot be labelled.
-    pub(crate) const FAILED_PRECONDITION: u32 = 9;
-    /// The call is not known, or written in a way that the proxy does not read.
-    pub(crate) const UNIMPLEMENTED: u32 = 12;
-
-    pub(crate) fn new(code: u32, message: impl Into<String>) -> Status {
-        Status {
-            code,
-            message: message.into(),
-        }
-    }
-
-    fn invalid(message: impl Into<String>) -> Status {
-        Status::new(Status::INVALID_ARGUMENT, message)
-    }
-}
-
-impl From<Malformed> for Status {
-    fn from(Malformed(what): Malformed) -> Status {
-        Status::invalid(format!("the message {what}"))
-    }
-}
-
-impl From<Refusal> for Status {
-    fn from(refusal: Refusal) -> Status {
-        Status::invalid(refusal.message)
-    }
-}
-
-/// The calls of BuildKit, with the operator's labels.
-impl Calls for Policy {
+impl Calls for BuildKitCalls<'_> {
     type Method = Method;
+    /// The names of an image.
+    type Notice = String;
 
-    fn call(&self, path: &str) -> Call {
+    fn decide(&self, path: &str) -> Decision<Method> {
         call(path)
     }
 
-    fn image(&self, method: Method, message: &[u8]) -> Option<String> {
-        image(method, message)
+    fn edit(&self, method: Method, message: &[u8]) -> Result<Edited<String>, Status> {
+        Ok(Edited {
+            message: edit(method, message, self.policy)?,
+            notice: image(method, message),
+        })
     }
 
-    fn edit(&self, method: Method, message: &[u8]) -> Result<Vec<u8>, Status> {
-        edit(method, message, self)
+    fn log_line(&self, image: &String, status: Option<u32>) -> String {
+        let blank = if image.is_empty() { "" } else { " " };
+        match status {
+            Some(0) => format!("labelled image{blank}{image}"),
+            Some(code) => format!("did not create image{blank}{image}: gRPC status {code}"),
+            None => format!("did not create image{blank}{image}: no gRPC status"),
+        }
     }
 }
 
@@ -232,7 +190,7 @@ mod tests {
                 Method::BridgeReturn,
             ),
         ] {
-            assert_eq!(call(path), Call::Edit(method));
+            assert_eq!(call(path), Decision::Edit(method));
             assert!(path.ends_with(&method.to_string()), "{method}");
         }
     }
@@ -246,7 +204,7 @@ mod tests {
             "/containerd.services.content.v1.Content/Read",
             "/grpc.health.v1.Health/Check",
         ] {
-            assert_eq!(call(path), Call::Pass, "{path}");
+            assert_eq!(call(path), Decision::Pass, "{path}");
         }
     }
 
@@ -266,7 +224,7 @@ mod tests {
             "/containerd.services.content.v1.Content/Write",
         ] {
             match call(path) {
-                Call::Refuse(status) => assert_eq!(status.code, Status::UNIMPLEMENTED),
+                Decision::Refuse(status) => assert_eq!(status.code, StatusCode::Unimplemented),
                 other => panic!("{path}: {other:?}"),
             }
         }
@@ -275,7 +233,7 @@ mod tests {
     #[test]
     fn an_unknown_path_is_shown_in_part() {
         let path = format!("/{}", "\u{1}".repeat(4000));
-        let Call::Refuse(status) = call(&path) else {
+        let Decision::Refuse(status) = call(&path) else {
             panic!("an unknown call passes")
         };
         assert!(status.message.len() < 1000, "{}", status.message.len());

@@ -6,6 +6,9 @@
 //! known field of another wire type, a map entry that reaches beyond itself.
 
 use std::borrow::Cow;
+use std::fmt;
+
+use crate::http2::grpc::Status;
 
 /// More fields than any client sends at one level; they take memory of their own.
 const MAX_FIELDS: usize = 1 << 16;
@@ -15,9 +18,39 @@ const FIXED64: u32 = 1;
 const BYTES: u32 = 2;
 const FIXED32: u32 = 5;
 
-/// What is wrong with a message, to be put behind its name.
+/// What is wrong with a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Malformed(pub(super) &'static str);
+pub(super) enum Malformed {
+    CutOff,
+    TooManyFields,
+    FieldNumberZero,
+    FieldNumberTooHigh,
+    UnknownType,
+    /// A known field has another type than it should have.
+    WrongType,
+    NumberTooLong,
+}
+
+/// As what follows "the message".
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Malformed::CutOff => "is cut off",
+            Malformed::TooManyFields => "has too many fields",
+            Malformed::FieldNumberZero => "has a field with number 0",
+            Malformed::FieldNumberTooHigh => "has a field number too high",
+            Malformed::UnknownType => "has a field of an unknown type",
+            Malformed::WrongType => "has a field of the wrong type",
+            Malformed::NumberTooLong => "has a number of more than 64 bits",
+        })
+    }
+}
+
+impl From<Malformed> for Status {
+    fn from(malformed: Malformed) -> Status {
+        Status::invalid(format!("the message {malformed}"))
+    }
+}
 
 /// A message as the list of its fields.
 #[derive(Debug, Default)]
@@ -48,7 +81,7 @@ impl<'a> Message<'a> {
         let mut rest = bytes;
         while !rest.is_empty() {
             if fields.len() == MAX_FIELDS {
-                return Err(Malformed("has too many fields"));
+                return Err(Malformed::TooManyFields);
             }
             fields.push(Field::parse(&mut rest)?);
         }
@@ -88,7 +121,7 @@ impl<'a> Message<'a> {
         match fields.next_back() {
             None => Ok(0),
             Some(field) if field.wire_type == VARINT => varint(&mut &*field.value),
-            Some(_) => Err(Malformed("has a field of the wrong type")),
+            Some(_) => Err(Malformed::WrongType),
         }
     }
 
@@ -169,11 +202,10 @@ impl<'a> Field<'a> {
     fn parse(rest: &mut &'a [u8]) -> Result<Field<'a>, Malformed> {
         let start = *rest;
         // Gogo's readers cut a longer number down to 32 bits.
-        let tag =
-            u32::try_from(varint(rest)?).map_err(|_| Malformed("has a field number too high"))?;
+        let tag = u32::try_from(varint(rest)?).map_err(|_| Malformed::FieldNumberTooHigh)?;
         let (number, wire_type) = (tag >> 3, tag & 7);
         if number == 0 {
-            return Err(Malformed("has a field with number 0"));
+            return Err(Malformed::FieldNumberZero);
         }
         let len = match wire_type {
             VARINT => {
@@ -184,10 +216,10 @@ impl<'a> Field<'a> {
             FIXED64 => 8,
             FIXED32 => 4,
             BYTES => usize::try_from(varint(rest)?).unwrap_or(usize::MAX),
-            _ => return Err(Malformed("has a field of an unknown type")),
+            _ => return Err(Malformed::UnknownType),
         };
         let head = &start[..start.len() - rest.len()];
-        let (value, after) = rest.split_at_checked(len).ok_or(Malformed("is cut off"))?;
+        let (value, after) = rest.split_at_checked(len).ok_or(Malformed::CutOff)?;
         *rest = after;
         Ok(Field {
             number,
@@ -200,7 +232,7 @@ impl<'a> Field<'a> {
     fn payload(&self) -> Result<&[u8], Malformed> {
         match self.wire_type {
             BYTES => Ok(&self.value),
-            _ => Err(Malformed("has a field of the wrong type")),
+            _ => Err(Malformed::WrongType),
         }
     }
 
@@ -227,8 +259,8 @@ fn varint(rest: &mut &[u8]) -> Result<u64, Malformed> {
         }
     }
     Err(match rest.len() {
-        0..10 => Malformed("is cut off"),
-        _ => Malformed("has a number of more than 64 bits"),
+        0..10 => Malformed::CutOff,
+        _ => Malformed::NumberTooLong,
     })
 }
 
@@ -299,12 +331,12 @@ mod tests {
             Ok(vec![pair("k", "v")])
         );
         for wrong in [&b"\x0a\x02\x08\x01"[..], b"\x08\x01"] {
-            let wrong_type = Err(Malformed("has a field of the wrong type"));
+            let wrong_type = Err(Malformed::WrongType);
             assert_eq!(read(wrong), wrong_type, "{}", wrong.escape_ascii());
         }
         // Gogo would read this value beyond the end of its entry.
         let beyond = b"\x0a\x05\x0a\x01a\x12\x05\x1a\x03abc";
-        assert_eq!(read(beyond), Err(Malformed("is cut off")));
+        assert_eq!(read(beyond), Err(Malformed::CutOff));
     }
 
     #[test]
@@ -329,34 +361,34 @@ mod tests {
     #[test]
     fn what_readers_may_differ_on_is_refused() {
         for (bytes, what) in [
-            (&b"\x0b\x0c"[..], "has a field of an unknown type"),
-            (b"\x0c", "has a field of an unknown type"),
-            (b"\x0e", "has a field of an unknown type"),
-            (b"\x0f", "has a field of an unknown type"),
-            (b"\x02\x00", "has a field with number 0"),
-            (b"\x8a\x80\x80\x80\x10\x00", "has a field number too high"),
-            (b"\x0a", "is cut off"),
-            (b"\x0a\x01", "is cut off"),
+            (&b"\x0b\x0c"[..], Malformed::UnknownType),
+            (b"\x0c", Malformed::UnknownType),
+            (b"\x0e", Malformed::UnknownType),
+            (b"\x0f", Malformed::UnknownType),
+            (b"\x02\x00", Malformed::FieldNumberZero),
+            (b"\x8a\x80\x80\x80\x10\x00", Malformed::FieldNumberTooHigh),
+            (b"\x0a", Malformed::CutOff),
+            (b"\x0a\x01", Malformed::CutOff),
             (
                 b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
-                "is cut off",
+                Malformed::CutOff,
             ),
-            (b"\x08", "is cut off"),
-            (b"\x08\x80", "is cut off"),
-            (b"\x09\x00\x00\x00\x00\x00\x00\x00", "is cut off"),
-            (b"\x0d\x00\x00\x00", "is cut off"),
+            (b"\x08", Malformed::CutOff),
+            (b"\x08\x80", Malformed::CutOff),
+            (b"\x09\x00\x00\x00\x00\x00\x00\x00", Malformed::CutOff),
+            (b"\x0d\x00\x00\x00", Malformed::CutOff),
             (
                 b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02",
-                "has a number of more than 64 bits",
+                Malformed::NumberTooLong,
             ),
             (
                 b"\x08\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x00",
-                "has a number of more than 64 bits",
+                Malformed::NumberTooLong,
             ),
         ] {
             assert_eq!(
                 Message::parse(bytes).unwrap_err(),
-                Malformed(what),
+                what,
                 "{}",
                 bytes.escape_ascii()
             );
@@ -376,9 +408,6 @@ mod tests {
         let fields = b"\x08\x00".repeat(MAX_FIELDS);
         assert!(Message::parse(&fields).is_ok());
         let more = b"\x08\x00".repeat(MAX_FIELDS + 1);
-        assert_eq!(
-            Message::parse(&more).unwrap_err(),
-            Malformed("has too many fields")
-        );
+        assert_eq!(Message::parse(&more).unwrap_err(), Malformed::TooManyFields);
     }
 }

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::inject::buildkit::Status;
+use crate::http2::grpc::{Status, StatusCode};
 use crate::inject::buildkit::image_config;
 use crate::inject::buildkit::proto::{Malformed, Message};
 use crate::policy::Policy;
@@ -42,7 +42,7 @@ pub(super) fn edit(bytes: &[u8], policy: &Policy) -> Result<Vec<u8>, Status> {
             true => Ok(bytes.to_vec()),
             // Daemons that are sent it end of a panic.
             false => Err(Status::new(
-                Status::INVALID_ARGUMENT,
+                StatusCode::InvalidArgument,
                 "the end of a build has neither a result nor an error",
             )),
         };
@@ -59,7 +59,7 @@ pub(super) fn edit(bytes: &[u8], policy: &Policy) -> Result<Vec<u8>, Status> {
         len += config.len();
         if len > MAX_CONFIG_BYTES {
             return Err(Status::new(
-                Status::RESOURCE_EXHAUSTED,
+                StatusCode::ResourceExhausted,
                 "the image configurations are longer than 16 MiB",
             ));
         }
@@ -111,7 +111,7 @@ impl Configs {
             // Docker 25 and later make a platform up (`ParsePlatforms` in BuildKit
             // exporter/containerimage/exptypes) and take the configuration of that one alone.
             return Err(Status::new(
-                Status::FAILED_PRECONDITION,
+                StatusCode::FailedPrecondition,
                 "a map of results without refs.platforms cannot be labelled; \
                  name its platforms, or return a single result",
             ));
@@ -305,7 +305,7 @@ mod tests {
                 &[plain, ("refs.platforms", r#"{"Platforms":null}"#)],
             ] {
                 let status = edited(map, entries).unwrap_err();
-                assert_eq!(status.code, Status::FAILED_PRECONDITION, "{entries:?}");
+                assert_eq!(status.code, StatusCode::FailedPrecondition, "{entries:?}");
             }
         }
     }
@@ -314,7 +314,7 @@ mod tests {
     fn a_return_of_neither_result_nor_error_is_refused() {
         for nothing in [&b""[..], b"\x1a\x01x"] {
             let status = edit(nothing, &policy()).unwrap_err();
-            assert_eq!(status.code, Status::INVALID_ARGUMENT);
+            assert_eq!(status.code, StatusCode::InvalidArgument);
         }
     }
 
@@ -348,7 +348,7 @@ mod tests {
             ("containerimage.config/x", "[]"),
         ] {
             let status = edited(3, &[(key, value)]).unwrap_err();
-            assert_eq!(status.code, Status::INVALID_ARGUMENT, "{key}");
+            assert_eq!(status.code, StatusCode::InvalidArgument, "{key}");
         }
         assert!(edited(4, &[("refs.platforms", "[]")]).is_err());
         for malformed in [
@@ -358,7 +358,7 @@ mod tests {
             b"\x0b",
         ] {
             let status = edit(malformed, &policy()).unwrap_err();
-            assert_eq!(status.code, Status::INVALID_ARGUMENT);
+            assert_eq!(status.code, StatusCode::InvalidArgument);
         }
     }
 
@@ -373,7 +373,7 @@ mod tests {
             ("refs.platforms", &*platforms),
         ];
         let status = edited(4, &entries).unwrap_err();
-        assert_eq!(status.code, Status::RESOURCE_EXHAUSTED);
+        assert_eq!(status.code, StatusCode::ResourceExhausted);
         assert_eq!(edited(3, &entries).unwrap().len(), 2);
     }
 }

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::inject::buildkit::Status;
+use crate::http2::grpc::{Status, StatusCode};
 use crate::inject::buildkit::proto::{Entry, Malformed, Message};
 use crate::labels::Labels;
 use crate::policy::Policy;
@@ -68,7 +68,7 @@ pub(super) fn control(bytes: &[u8], policy: &Policy) -> Result<Vec<u8>, Status> 
     if !is_steered && makes_image(&request)? {
         if request.last(control::FRONTEND)? != DOCKERFILE {
             return Err(Status::new(
-                Status::FAILED_PRECONDITION,
+                StatusCode::FailedPrecondition,
                 "an image that is not built from a Dockerfile can only be labelled if the client \
                  steers the build, as buildx does",
             ));
@@ -80,7 +80,7 @@ pub(super) fn control(bytes: &[u8], policy: &Policy) -> Result<Vec<u8>, Status> 
         })?;
         if !is_build {
             return Err(Status::new(
-                Status::FAILED_PRECONDITION,
+                StatusCode::FailedPrecondition,
                 "the answer to a requestid cannot be labelled as an image; ask without an exporter",
             ));
         }
@@ -98,7 +98,7 @@ pub(super) fn bridge(bytes: &[u8], policy: &Policy) -> Result<Vec<u8>, Status> {
     let mut request = Message::parse(bytes)?;
     if request.number(bridge::FINAL)? != 0 {
         return Err(Status::new(
-            Status::FAILED_PRECONDITION,
+            StatusCode::FailedPrecondition,
             "a final LLBBridge/Solve cannot be labelled; end the build with LLBBridge/Return",
         ));
     }
@@ -227,7 +227,7 @@ mod tests {
             let mut request = exporting(control::EXPORTERS, &exporter, "dockerfile.v0");
             request.push_entry(control::FRONTEND_ATTRS, key.as_bytes(), b"frontend.outline");
             let status = control(&request.to_bytes(), &policy()).err();
-            let refused = (key == "requestid").then_some(Status::FAILED_PRECONDITION);
+            let refused = (key == "requestid").then_some(StatusCode::FailedPrecondition);
             assert_eq!(status.map(|status| status.code), refused, "{key}");
         }
         let mut request = Message::default();
@@ -356,13 +356,13 @@ mod tests {
             for frontend in ["gateway.v0", "other"] {
                 let request = exporting(number, exporter, frontend);
                 let status = control(&request.to_bytes(), &policy()).unwrap_err();
-                assert_eq!(status.code, Status::FAILED_PRECONDITION, "{frontend}");
+                assert_eq!(status.code, StatusCode::FailedPrecondition, "{frontend}");
             }
             for definition in [&b""[..], b"\x0a\x00"] {
                 let mut request = exporting(number, exporter, "");
                 request.push(control::DEFINITION, definition.to_vec());
                 let status = control(&request.to_bytes(), &policy()).unwrap_err();
-                assert_eq!(status.code, Status::FAILED_PRECONDITION);
+                assert_eq!(status.code, StatusCode::FailedPrecondition);
             }
             // A build that the client steers.
             assert!(control(&exporting(number, exporter, "").to_bytes(), &policy()).is_ok());
@@ -434,7 +434,7 @@ mod tests {
     #[test]
     fn a_final_part_is_refused() {
         let status = bridge(b"\x50\x01", &policy()).unwrap_err();
-        assert_eq!(status.code, Status::FAILED_PRECONDITION);
+        assert_eq!(status.code, StatusCode::FailedPrecondition);
         assert!(bridge(b"\x50\x01\x50\x00", &policy()).is_ok());
     }
 
@@ -450,7 +450,7 @@ mod tests {
             let status = control(bytes, &policy()).unwrap_err();
             assert_eq!(
                 status.code,
-                Status::INVALID_ARGUMENT,
+                StatusCode::InvalidArgument,
                 "{}",
                 bytes.escape_ascii()
             );
@@ -459,7 +459,7 @@ mod tests {
             let status = bridge(bytes, &policy()).unwrap_err();
             assert_eq!(
                 status.code,
-                Status::INVALID_ARGUMENT,
+                StatusCode::InvalidArgument,
                 "{}",
                 bytes.escape_ascii()
             );
