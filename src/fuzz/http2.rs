@@ -3,7 +3,8 @@
 use super::policy;
 use crate::http2::frame::{PREFACE, kind};
 use crate::http2::{Connection, Start};
-use crate::inject::buildkit::{self, BuildKitCalls, Method};
+use crate::inject::buildkit::BuildKitCalls;
+use crate::inject::buildkit::calls::{BRIDGE_RETURN, BRIDGE_SOLVE, CONTROL_SOLVE};
 
 /// Bytes of both ends of an HTTP/2 connection, by turns: one byte says whose turn it is, and how
 /// many bytes follow. Nothing panics, whatever they are.
@@ -44,13 +45,10 @@ pub fn messages(bytes: &[u8]) {
     let Some((first, message)) = bytes.split_first() else {
         return;
     };
-    let method = match first % 3 {
-        0 => Method::ControlSolve,
-        1 => Method::BridgeSolve,
-        _ => Method::BridgeReturn,
-    };
-    if let Ok(once) = buildkit::edit(method, message, &policy()) {
-        let twice = buildkit::edit(method, &once, &policy());
+    let edited = [&CONTROL_SOLVE, &BRIDGE_SOLVE, &BRIDGE_RETURN];
+    let call = edited[usize::from(first % 3)];
+    if let Ok(once) = (call.label)(message, &policy()) {
+        let twice = (call.label)(&once, &policy());
         assert_eq!(
             twice.as_ref(),
             Ok(&once),

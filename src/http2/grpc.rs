@@ -17,7 +17,7 @@ const PREFIX_BYTES: usize = 5;
 /// carries what editing depends on, such as who the client is.
 pub(crate) trait Calls {
     /// A method whose messages are edited, as the log shows it.
-    type Method: Copy + fmt::Debug + fmt::Display;
+    type Method: Copy + fmt::Display;
 
     /// What to remember of a message until its call has ended.
     type Notice;

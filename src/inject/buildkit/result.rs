@@ -35,7 +35,7 @@ const MAX_CONFIG_BYTES: usize = 16 << 20;
 /// # Errors
 /// When the request or a configuration in it is malformed, or it is not known which configuration
 /// the daemon will take.
-pub(super) fn edit(bytes: &[u8], policy: &Policy) -> Result<Vec<u8>, Status> {
+pub(super) fn label(bytes: &[u8], policy: &Policy) -> Result<Vec<u8>, Status> {
     let mut request = Message::parse(bytes)?;
     let Some(result) = request.merged(RESULT)? else {
         return match request.has(ERROR) {
@@ -186,13 +186,13 @@ mod tests {
         for (key, value) in entries {
             result.push_entry(METADATA, key.as_bytes(), value.as_bytes());
         }
-        edit(&request(&result), &policy()).map(|bytes| metadata(&bytes))
+        label(&request(&result), &policy()).map(|bytes| metadata(&bytes))
     }
 
     #[test]
     fn a_captured_result_is_labelled_and_nothing_else() {
         for captured in CAPTURED {
-            let bytes = edit(captured, &policy()).unwrap();
+            let bytes = label(captured, &policy()).unwrap();
             let (mut before, mut after) = (metadata(captured), metadata(&bytes));
             let take = |metadata: &mut BTreeMap<String, String>| {
                 let config = metadata.remove("containerimage.config").unwrap();
@@ -212,7 +212,7 @@ mod tests {
             };
             assert!(!reference(captured).is_empty());
             assert_eq!(reference(&bytes), reference(captured));
-            assert_eq!(edit(&bytes, &policy()), Ok(bytes.clone()));
+            assert_eq!(label(&bytes, &policy()), Ok(bytes.clone()));
         }
     }
 
@@ -244,7 +244,7 @@ mod tests {
     fn a_result_without_configuration_gets_one() {
         let none = include_bytes!("../../../tests/buildkit/bridge-return-of-nothing.bin");
         for after in [
-            metadata(&edit(none, &policy()).unwrap()),
+            metadata(&label(none, &policy()).unwrap()),
             edited(3, &[]).unwrap(),
             edited(1, &[("containerimage.config", "")]).unwrap(),
         ] {
@@ -313,7 +313,7 @@ mod tests {
     #[test]
     fn a_return_of_neither_result_nor_error_is_refused() {
         for nothing in [&b""[..], b"\x1a\x01x"] {
-            let status = edit(nothing, &policy()).unwrap_err();
+            let status = label(nothing, &policy()).unwrap_err();
             assert_eq!(status.code, StatusCode::InvalidArgument);
         }
     }
@@ -326,7 +326,7 @@ mod tests {
             result.push_entry(METADATA, CONFIG, value.as_bytes());
             parts.push(RESULT, result.to_bytes());
         }
-        let after = edit(&parts.to_bytes(), &policy()).unwrap();
+        let after = label(&parts.to_bytes(), &policy()).unwrap();
         assert_eq!(Message::parse(&after).unwrap().all(RESULT).count(), 1);
         let after = metadata(&after);
         assert_eq!(after.len(), 1);
@@ -338,7 +338,7 @@ mod tests {
         let mut failure = Message::default();
         failure.push(2, b"\x08\x01".to_vec());
         let failure = failure.to_bytes();
-        assert_eq!(edit(&failure, &policy()), Ok(failure));
+        assert_eq!(label(&failure, &policy()), Ok(failure));
     }
 
     #[test]
@@ -357,7 +357,7 @@ mod tests {
             b"\x0a\x01\x0a",
             b"\x0b",
         ] {
-            let status = edit(malformed, &policy()).unwrap_err();
+            let status = label(malformed, &policy()).unwrap_err();
             assert_eq!(status.code, StatusCode::InvalidArgument);
         }
     }

@@ -57,7 +57,7 @@ const REQUEST_ID: &[u8] = b"requestid";
 ///
 /// # Errors
 /// When the request is malformed, or makes an image that cannot be labelled.
-pub(super) fn control(bytes: &[u8], policy: &Policy) -> Result<Vec<u8>, Status> {
+pub(super) fn label_control(bytes: &[u8], policy: &Policy) -> Result<Vec<u8>, Status> {
     let mut request = Message::parse(bytes)?;
     drop_image_metadata(&mut request)?;
     // The client would say over the session what is exported, and with what attributes.
@@ -94,7 +94,7 @@ pub(super) fn control(bytes: &[u8], policy: &Policy) -> Result<Vec<u8>, Status> 
 /// # Errors
 /// When the request is malformed, or ends the build in a way that clients used before
 /// `LLBBridge/Return`: what it exports cannot be labelled.
-pub(super) fn bridge(bytes: &[u8], policy: &Policy) -> Result<Vec<u8>, Status> {
+pub(super) fn label_bridge(bytes: &[u8], policy: &Policy) -> Result<Vec<u8>, Status> {
     let mut request = Message::parse(bytes)?;
     if request.number(bridge::FINAL)? != 0 {
         return Err(Status::new(
@@ -142,9 +142,13 @@ fn drop_image_metadata(request: &mut Message<'_>) -> Result<(), Malformed> {
     })
 }
 
-/// What a `Control/Solve` that succeeds has made, for the log: an image by these names.
-pub(super) fn image(bytes: &[u8]) -> Option<String> {
-    let request = Message::parse(bytes).ok()?;
+/// How much of the names of images is shown, in characters: dozens of names.
+const MAX_SHOWN_NAMES_CHARS: usize = 2000;
+
+/// Returns the names of the images that a `Control/Solve` has the daemon make, for the log, or
+/// `None` if it makes none.
+pub(super) fn images(bytes: &[u8]) -> Option<String> {
+    let mut request = Message::parse(bytes).ok()?;
     if !makes_image(&request).ok()? {
         return None;
     }
@@ -161,10 +165,10 @@ pub(super) fn image(bytes: &[u8]) -> Option<String> {
         let mut exporter = Message::parse(exporter.ok()?).ok()?;
         exporter.retain_entries(control::ATTRS, &mut note).ok()?;
     }
-    let mut request = Message::parse(bytes).ok()?;
     let attrs = control::OLD_EXPORTER_ATTRS;
     request.retain_entries(attrs, &mut note).ok()?;
-    Some(names.into_iter().collect::<Vec<_>>().join(", "))
+    let names = names.into_iter().collect::<Vec<_>>().join(", ");
+    Some(names.chars().take(MAX_SHOWN_NAMES_CHARS).collect())
 }
 
 /// Whether a build exports an image, and not files or nothing. Daemons before 24 know only the
@@ -226,14 +230,14 @@ mod tests {
         for key in ["requestid", "target"] {
             let mut request = exporting(control::EXPORTERS, &exporter, "dockerfile.v0");
             request.push_entry(control::FRONTEND_ATTRS, key.as_bytes(), b"frontend.outline");
-            let status = control(&request.to_bytes(), &policy()).err();
+            let status = label_control(&request.to_bytes(), &policy()).err();
             let refused = (key == "requestid").then_some(StatusCode::FailedPrecondition);
             assert_eq!(status.map(|status| status.code), refused, "{key}");
         }
         let mut request = Message::default();
         request.push(control::FRONTEND, b"dockerfile.v0".to_vec());
         request.push_entry(control::FRONTEND_ATTRS, b"requestid", b"frontend.outline");
-        assert!(control(&request.to_bytes(), &policy()).is_ok());
+        assert!(label_control(&request.to_bytes(), &policy()).is_ok());
     }
 
     const OPTIONS: [&str; 5] = [
@@ -250,9 +254,9 @@ mod tests {
             (
                 CONTROL,
                 control::FRONTEND_ATTRS,
-                control as fn(&[u8], &Policy) -> _,
+                label_control as fn(&[u8], &Policy) -> _,
             ),
-            (BRIDGE, bridge::FRONTEND_OPT, bridge),
+            (BRIDGE, bridge::FRONTEND_OPT, label_bridge),
         ] {
             let bytes: Vec<u8> = edit(captured, &policy()).unwrap();
             let mut before = Message::parse(captured).unwrap();
@@ -279,7 +283,7 @@ mod tests {
         ] {
             request.push_entry(control::FRONTEND_ATTRS, key.as_bytes(), b"v");
         }
-        let bytes = control(&request.to_bytes(), &policy()).unwrap();
+        let bytes = label_control(&request.to_bytes(), &policy()).unwrap();
         let mut after = Message::parse(&bytes).unwrap();
         assert_eq!(
             entries(&mut after, control::FRONTEND_ATTRS),
@@ -303,7 +307,7 @@ mod tests {
         let mut request = Message::default();
         request.push(bridge::FRONTEND, DOCKERFILE.to_vec());
         request.push_entry(bridge::FRONTEND_OPT, CGROUP_PARENT, b"/mine");
-        let bytes = bridge(&request.to_bytes(), &policy).unwrap();
+        let bytes = label_bridge(&request.to_bytes(), &policy).unwrap();
         let mut after = Message::parse(&bytes).unwrap();
         let options = entries(&mut after, bridge::FRONTEND_OPT);
         assert_eq!(options, [OPTIONS[2], OPTIONS[4], "cgroup-parent=/ci"]);
@@ -326,7 +330,7 @@ mod tests {
         for attr in attrs {
             request.push_entry(control::OLD_EXPORTER_ATTRS, attr.as_bytes(), b"x");
         }
-        let bytes = control(&request.to_bytes(), &policy()).unwrap();
+        let bytes = label_control(&request.to_bytes(), &policy()).unwrap();
         let mut after = Message::parse(&bytes).unwrap();
         assert_eq!(entries(&mut after, control::OLD_EXPORTER_ATTRS), kept);
         assert!(!after.has(control::ENABLE_SESSION_EXPORTER));
@@ -347,31 +351,31 @@ mod tests {
             (control::OLD_EXPORTER, b"moby"),
         ] {
             let request = exporting(number, exporter, "dockerfile.v0");
-            let bytes = control(&request.to_bytes(), &policy()).unwrap();
+            let bytes = label_control(&request.to_bytes(), &policy()).unwrap();
             let mut after = Message::parse(&bytes).unwrap();
             let options = entries(&mut after, control::FRONTEND_ATTRS);
             assert_eq!(options, [OPTIONS[2], OPTIONS[4], "cmdline="]);
-            assert_eq!(control(&bytes, &policy()), Ok(bytes));
+            assert_eq!(label_control(&bytes, &policy()), Ok(bytes));
 
             for frontend in ["gateway.v0", "other"] {
                 let request = exporting(number, exporter, frontend);
-                let status = control(&request.to_bytes(), &policy()).unwrap_err();
+                let status = label_control(&request.to_bytes(), &policy()).unwrap_err();
                 assert_eq!(status.code, StatusCode::FailedPrecondition, "{frontend}");
             }
             for definition in [&b""[..], b"\x0a\x00"] {
                 let mut request = exporting(number, exporter, "");
                 request.push(control::DEFINITION, definition.to_vec());
-                let status = control(&request.to_bytes(), &policy()).unwrap_err();
+                let status = label_control(&request.to_bytes(), &policy()).unwrap_err();
                 assert_eq!(status.code, StatusCode::FailedPrecondition);
             }
             // A build that the client steers.
-            assert!(control(&exporting(number, exporter, "").to_bytes(), &policy()).is_ok());
+            assert!(label_control(&exporting(number, exporter, "").to_bytes(), &policy()).is_ok());
         }
         let files = exporter("local", &[]);
         for (first, second) in [(&files, &image), (&image, &files)] {
             let mut both = exporting(control::EXPORTERS, first, "gateway.v0");
             both.push(control::EXPORTERS, second.clone());
-            assert!(control(&both.to_bytes(), &policy()).is_err());
+            assert!(label_control(&both.to_bytes(), &policy()).is_err());
         }
     }
 
@@ -383,7 +387,7 @@ mod tests {
             exporter.push_entry(control::ATTRS, b"name", names.as_bytes());
             exporter.to_bytes()
         };
-        assert_eq!(image(CONTROL), Some(r#""t1""#.to_owned()));
+        assert_eq!(images(CONTROL), Some(r#""t1""#.to_owned()));
         for (exporters, expected) in [
             (vec![], None),
             (vec![named("tar", "a")], None),
@@ -397,13 +401,19 @@ mod tests {
             for exporter in exporters {
                 request.push(control::EXPORTERS, exporter);
             }
-            assert_eq!(image(&request.to_bytes()).as_deref(), expected);
+            assert_eq!(images(&request.to_bytes()).as_deref(), expected);
         }
         let mut request = Message::default();
         request.push(control::OLD_EXPORTER, b"moby".to_vec());
         request.push_entry(control::OLD_EXPORTER_ATTRS, b"name", b"a");
-        assert_eq!(image(&request.to_bytes()), Some(r#""a""#.to_owned()));
-        assert_eq!(image(b"\x6a\x01\x0b"), None);
+        assert_eq!(images(&request.to_bytes()), Some(r#""a""#.to_owned()));
+        assert_eq!(images(b"\x6a\x01\x0b"), None);
+
+        let long = named("moby", &"x".repeat(1 << 20));
+        let mut request = Message::default();
+        request.push(control::EXPORTERS, long);
+        let shown = images(&request.to_bytes()).unwrap();
+        assert_eq!(shown.len(), MAX_SHOWN_NAMES_CHARS);
     }
 
     #[test]
@@ -416,7 +426,7 @@ mod tests {
             ] {
                 for frontend in ["gateway.v0", "dockerfile.v0"] {
                     let request = exporting(number, &exporter, frontend);
-                    let bytes = control(&request.to_bytes(), &policy()).unwrap();
+                    let bytes = label_control(&request.to_bytes(), &policy()).unwrap();
                     let mut after = Message::parse(&bytes).unwrap();
                     let options = entries(&mut after, control::FRONTEND_ATTRS);
                     assert_eq!(options, [OPTIONS[2], OPTIONS[4]]);
@@ -428,14 +438,14 @@ mod tests {
     #[test]
     fn a_part_without_frontend_has_no_options() {
         let request = b"\x0a\x02\x0a\x00\x5a\x02{}";
-        assert_eq!(bridge(request, &policy()).unwrap(), request);
+        assert_eq!(label_bridge(request, &policy()).unwrap(), request);
     }
 
     #[test]
     fn a_final_part_is_refused() {
-        let status = bridge(b"\x50\x01", &policy()).unwrap_err();
+        let status = label_bridge(b"\x50\x01", &policy()).unwrap_err();
         assert_eq!(status.code, StatusCode::FailedPrecondition);
-        assert!(bridge(b"\x50\x01\x50\x00", &policy()).is_ok());
+        assert!(label_bridge(b"\x50\x01\x50\x00", &policy()).is_ok());
     }
 
     #[test]
@@ -447,7 +457,7 @@ mod tests {
             b"\x6a\x01\x0b",
             b"\x07",
         ] {
-            let status = control(bytes, &policy()).unwrap_err();
+            let status = label_control(bytes, &policy()).unwrap_err();
             assert_eq!(
                 status.code,
                 StatusCode::InvalidArgument,
@@ -456,7 +466,7 @@ mod tests {
             );
         }
         for bytes in [&b"\x10\x01"[..], b"\x12\x01x\x18\x01", b"\x52\x00"] {
-            let status = bridge(bytes, &policy()).unwrap_err();
+            let status = label_bridge(bytes, &policy()).unwrap_err();
             assert_eq!(
                 status.code,
                 StatusCode::InvalidArgument,
