@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_passes_is_given_back_by_the_daemon() {
+    fn the_daemon_gives_back_data_that_pass() {
         let mut flow = Flow::new(100, 100);
         flow.received(100).unwrap();
         flow.passed(100);
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_edited_is_given_back_by_the_proxy() {
+    fn the_proxy_gives_back_data_that_are_edited() {
         let mut flow = Flow::new(100, 100);
         flow.received(60).unwrap();
         flow.credited(60);

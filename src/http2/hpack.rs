@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_encoded_is_decoded_the_same() {
+    fn encoded_fields_are_decoded_the_same() {
         let mut blocks = Blocks::new(1 << 20, 1 << 20);
         for len in [0, 1, 126, 127, 128, 254, 255, 256, 16_383, 16_511, 300_000] {
             let mut written = fields(&[(":status", "200"), ("empty", ""), ("", "no name")]);

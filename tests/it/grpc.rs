@@ -221,7 +221,7 @@ fn refusal(path: &str, data: &[u8]) -> (String, String) {
 }
 
 #[test]
-fn what_cannot_be_labelled_is_refused_with_a_status_and_a_reason() {
+fn calls_that_cannot_be_labelled_are_refused_with_a_status_and_a_reason() {
     let image = b"\x6a\x14\x0a\x04moby\x12\x0c\x0a\x04name\x12\x04app1".to_vec();
     let raw = message(&[&b"\x12\x05\x0a\x03abc"[..], &image].concat());
     let gateway = message(&[&b"\x32\x0agateway.v0"[..], &image].concat());
@@ -270,7 +270,7 @@ fn what_cannot_be_labelled_is_refused_with_a_status_and_a_reason() {
 }
 
 #[test]
-fn what_is_sent_along_with_the_upgrade_is_looked_at() {
+fn frames_sent_along_with_the_upgrade_are_looked_at() {
     let (proxy, daemon) = pair();
     let mut client = proxy.client();
     let hello = [PREFACE, &frame(SETTINGS, 0, 0, b"")].concat();
@@ -461,7 +461,7 @@ fn a_client_that_is_done_leaves_what_still_waits_for_the_daemon() {
 }
 
 #[test]
-fn what_a_client_does_not_read_waits_in_the_daemon() {
+fn bytes_that_a_client_does_not_read_wait_in_the_daemon() {
     let (proxy, daemon) = pair();
     let (mut client, mut conn) = upgraded(&proxy, &daemon, 65_535);
     client.send(call(1, STATUS));

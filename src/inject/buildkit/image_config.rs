@@ -155,31 +155,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_configuration_is_refused() {
-        for (image, message) in [
-            (&b"null"[..], "the image configuration is null"),
-            (b"[]", "the image configuration is not a JSON object"),
-            (
-                br#"{"config":[]}"#,
-                "the image configuration has a config that is no object",
-            ),
-            (
-                br#"{"config":{},"Config":{}}"#,
-                "the member config is given twice, in whatever case; give it once",
-            ),
-            (
-                br#"{"config":{"Labels":["a=b"]}}"#,
-                "Labels must be an object of strings",
-            ),
+    fn malformed_configurations_are_refused() {
+        for image in [
+            &b"null"[..],
+            b"[]",
+            br#"{"config":[]}"#,
+            br#"{"config":{},"Config":{}}"#,
+            br#"{"config":{"Labels":["a=b"]}}"#,
+            b"{\"a\":\"\xff\"}",
         ] {
-            assert_eq!(
-                label(image, &policy().labels),
-                Err(Status::invalid(message)),
-                "{}",
-                image.escape_ascii()
-            );
+            let result = label(image, &policy().labels).map_err(|status| status.code);
+            let invalid = Err(StatusCode::InvalidArgument);
+            assert_eq!(result, invalid, "{}", image.escape_ascii());
         }
-        assert!(label(b"{\"a\":\"\xff\"}", &policy().labels).is_err());
     }
 
     #[test]
@@ -220,7 +208,8 @@ mod tests {
             "{\"Platforms\":[{\"ID\":\"x\",\"id\":\"y\",\"Platform\":{}}]}",
             "{\"Platforms\":[{\"ID\":\"x\",\"Platform\":{\"os\":\"a\",\"OS\":\"b\"}}]}",
         ] {
-            assert!(platforms(wrong.as_bytes()).is_err(), "{wrong}");
+            let result = platforms(wrong.as_bytes()).map_err(|status| status.code);
+            assert_eq!(result, Err(StatusCode::InvalidArgument), "{wrong}");
         }
     }
 }

@@ -282,7 +282,7 @@ mod tests {
                             \x25\x00\x01\x02\x03\xf8\xff\xff\xff\x0f\x01";
 
     #[test]
-    fn what_is_not_edited_keeps_its_bytes() {
+    fn fields_that_are_not_edited_keep_their_bytes() {
         let mut message = Message::parse(FIELDS).unwrap();
         assert_eq!(message.to_bytes(), FIELDS);
         message.push(5, b"x".repeat(200));
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn what_readers_may_differ_on_is_refused() {
+    fn bytes_that_readers_may_differ_on_are_refused() {
         for (bytes, what) in [
             (&b"\x0b\x0c"[..], Malformed::UnknownType),
             (b"\x0c", Malformed::UnknownType),
@@ -399,8 +399,9 @@ mod tests {
             }
         }
         let message = Message::parse(FIELDS).unwrap();
-        assert!(message.last(1).is_err() && message.merged(3).is_err());
-        assert!(message.number(2).is_err());
+        assert_eq!(message.last(1), Err(Malformed::WrongType));
+        assert_eq!(message.merged(3), Err(Malformed::WrongType));
+        assert_eq!(message.number(2), Err(Malformed::WrongType));
     }
 
     #[test]

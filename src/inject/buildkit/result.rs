@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_labelled_is_refused() {
+    fn results_that_cannot_be_labelled_are_refused() {
         for (key, value) in [
             ("containerimage.config", "null"),
             ("containerimage.config/x", "[]"),
@@ -350,7 +350,8 @@ mod tests {
             let status = edited(3, &[(key, value)]).unwrap_err();
             assert_eq!(status.code, StatusCode::InvalidArgument, "{key}");
         }
-        assert!(edited(4, &[("refs.platforms", "[]")]).is_err());
+        let status = edited(4, &[("refs.platforms", "[]")]).unwrap_err();
+        assert_eq!(status.code, StatusCode::InvalidArgument);
         for malformed in [
             &b"\x08\x01"[..],
             b"\x0a\x02\x50\x01",

@@ -375,7 +375,8 @@ mod tests {
         for (first, second) in [(&files, &image), (&image, &files)] {
             let mut both = exporting(control::EXPORTERS, first, "gateway.v0");
             both.push(control::EXPORTERS, second.clone());
-            assert!(label_control(&both.to_bytes(), &policy()).is_err());
+            let status = label_control(&both.to_bytes(), &policy()).unwrap_err();
+            assert_eq!(status.code, StatusCode::FailedPrecondition);
         }
     }
 
@@ -417,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn what_exports_no_image_passes() {
+    fn builds_that_export_no_image_get_options_alone() {
         for kind in ["local", "tar"] {
             for (number, exporter) in [
                 (control::EXPORTERS, exporter(kind, &[])),
