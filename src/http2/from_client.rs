@@ -141,7 +141,7 @@ impl<C: Calls> Connection<C> {
             return Ok(());
         };
         if stream.client_ended {
-            let what = format!("data on stream {id} behind its end");
+            let what = format!("data on stream {id} after its end");
             return Err(ConnectionError::new(Code::StreamClosed, what));
         }
         stream.flow.received(len)?;

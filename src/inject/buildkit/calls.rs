@@ -5,7 +5,8 @@
 use std::fmt;
 
 use crate::http2::grpc::{Decision, Status, StatusCode};
-use crate::inject::buildkit::{result, solve};
+use crate::inject::buildkit::result;
+use crate::inject::buildkit::solve;
 use crate::policy::Policy;
 
 /// What the proxy does with a call.

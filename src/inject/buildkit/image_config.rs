@@ -1,10 +1,9 @@
-//! Image configurations, as frontends return them and exporters write them into images: the JSON
-//! of the OCI image specification, of which `config` is what `docker inspect` shows as `Config`.
+//! Image configurations, as frontends return them and exporters write them into images. They are
+//! the JSON of the OCI image specification; `docker inspect` shows their `config` as `Config`.
 
 use crate::error::Refusal;
 use crate::http2::grpc::{Status, StatusCode};
-use crate::inject::object::lay_labels;
-use crate::inject::object::sole;
+use crate::inject::object::{lay_labels, sole};
 use crate::json::{self, Object};
 use crate::labels::Labels;
 
@@ -12,20 +11,23 @@ use crate::labels::Labels;
 /// (`DefaultPathEnvUnix` in BuildKit util/system).
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The members of a platform that an image's configuration has too.
+/// The members of a platform that an image configuration has too.
 const PLATFORM: [&str; 5] = ["architecture", "os", "variant", "os.version", "os.features"];
 
 /// A platform that a result is for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Platform {
     pub(super) id: String,
-    /// The members that its image's configuration has too: name, and value as JSON.
+    /// The members that its image configuration has too: name, and value as JSON.
     members: Vec<(&'static str, String)>,
 }
 
-/// Lays the labels over those of an image's configuration. Exporters sort its members by their
-/// names, and the engine then takes them whatever their case and merges what is there twice: so
-/// `config` becomes the only one of its kind.
+/// Lays the labels over those of an image configuration. Exporters sort its members by name, and
+/// the engine then ignores their case and merges those that occur twice. So `config` becomes the
+/// only one of its kind.
+///
+/// # Errors
+/// When it is not an object, or daemons may read its `config` or its labels in different ways.
 pub(super) fn label(image: &[u8], labels: &Labels) -> Result<String, Status> {
     let wrong = |what| Status::invalid(format!("the image configuration {what}"));
     let mut image = Object::parse(image)
@@ -33,15 +35,15 @@ pub(super) fn label(image: &[u8], labels: &Labels) -> Result<String, Status> {
         .ok_or_else(|| wrong("is null".to_owned()))?;
     let config = sole(&image, "config")?.unwrap_or("{}").to_owned();
     let Ok(Some(mut config)) = Object::parse(config.as_bytes()) else {
-        return Err(wrong("has a config that is no object".to_owned()));
+        return Err(wrong("has a config that is not an object".to_owned()));
     };
     lay_labels(&mut config, "Labels", labels)?;
     image.set("config", config.to_string());
     Ok(image.to_string())
 }
 
-/// The configuration that exporters give an image that has none (`defaultImageConfig` in
-/// BuildKit exporter/containerimage); they add layers and history themselves.
+/// The configuration that exporters give an image that has none (`defaultImageConfig` in BuildKit
+/// exporter/containerimage). They add layers and history themselves.
 pub(super) fn default(platform: &Platform) -> String {
     let mut image = Object::default();
     for (name, value) in &platform.members {
@@ -52,19 +54,25 @@ pub(super) fn default(platform: &Platform) -> String {
         .iter()
         .any(|(name, value)| *name == "os" && json::decode(value) == Some("windows"));
     image.set("rootfs", r#"{"type":"layers","diff_ids":null}"#.to_owned());
-    image.set(
-        "config",
-        match is_windows {
-            true => r#"{"WorkingDir":"/"}"#.to_owned(),
-            false => format!(r#"{{"Env":[{}],"WorkingDir":"/"}}"#, json::string(PATH)),
-        },
-    );
+    let config = if is_windows {
+        r#"{"WorkingDir":"/"}"#.to_owned()
+    } else {
+        format!(r#"{{"Env":[{}],"WorkingDir":"/"}}"#, json::string(PATH))
+    };
+    image.set("config", config);
     image.to_string()
 }
 
 /// Reads the platforms that a result is for (`exptypes.Platforms` in BuildKit).
+///
+/// # Errors
+/// When the text is not such an object, or daemons may read it in different ways.
 pub(super) fn platforms(text: &[u8]) -> Result<Vec<Platform>, Status> {
-    let wrong = || Status::invalid("the result's refs.platforms is not understood");
+    let wrong = || {
+        Status::invalid(
+            "the result's refs.platforms is not a list of platforms with ID and Platform",
+        )
+    };
     let Some(object) = Object::parse(text).map_err(|_| wrong())? else {
         return Ok(Vec::new());
     };
@@ -89,7 +97,10 @@ pub(super) fn platforms(text: &[u8]) -> Result<Vec<Platform>, Status> {
     list.into_iter().map(read).collect()
 }
 
-/// The platform of this machine, which is the daemon's too, since they share a socket.
+/// The platform of this machine, which is also the daemon's, since they share a socket.
+///
+/// # Errors
+/// When the proxy does not know what BuildKit calls it.
 pub(super) fn host() -> Result<Platform, Status> {
     let architecture = match std::env::consts::ARCH {
         "aarch64" => "arm64",
@@ -104,8 +115,8 @@ pub(super) fn host() -> Result<Platform, Status> {
             return Err(Status::new(
                 StatusCode::FailedPrecondition,
                 format!(
-                    "the build has no image configuration, and the proxy has none for {other}, \
-                     so it cannot be labelled"
+                    "the build has no image configuration, and the proxy cannot make one for \
+                     {other}, so it cannot be labelled; return one from the frontend"
                 ),
             ));
         }
@@ -189,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn no_platforms_are_none() {
+    fn absent_platforms_are_an_empty_list() {
         for none in [&b""[..], b"null", b"{}", b"{\"Platforms\":null}"] {
             assert_eq!(platforms(none), Ok(Vec::new()));
         }

@@ -1,16 +1,16 @@
-//! The wire format of protocol buffers, edited so that every field that is not ours keeps its
-//! bytes and its place. Knows fields and map entries; leaves what they mean to others.
+//! The wire format of protocol buffers. Every field that is not edited keeps its bytes and its
+//! place. Knows fields and map entries, and leaves what they mean to others.
 //!
-//! Daemons read with different libraries (Go's own and, up to 26, gogo's), which differ on what
-//! is malformed. So what no library writes is refused here: groups, a tag of more than 32 bits, a
-//! known field of another wire type, a map entry that reaches beyond itself.
+//! Daemons use different libraries (Go's own and, up to 26, gogo's), which differ on what is
+//! malformed. So anything that no library writes is refused here: groups, a tag of more than 32
+//! bits, a known field of another wire type, a map entry that reaches beyond its end.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use crate::http2::grpc::Status;
 
-/// More fields than any client sends at one level; they take memory of their own.
+/// The most fields at one level. No client sends as many, and each takes memory of its own.
 const MAX_FIELDS: usize = 1 << 16;
 
 const VARINT: u32 = 0;
@@ -52,7 +52,7 @@ impl From<Malformed> for Status {
     }
 }
 
-/// A message as the list of its fields.
+/// A message as a list of its fields.
 #[derive(Debug, Default)]
 pub(super) struct Message<'a> {
     fields: Vec<Field<'a>>,
@@ -62,12 +62,12 @@ pub(super) struct Message<'a> {
 struct Field<'a> {
     number: u32,
     wire_type: u32,
-    /// Tag and length as they came; a field of ours has none.
+    /// Tag and length as they arrived. Empty for a field of ours.
     head: &'a [u8],
     value: Cow<'a, [u8]>,
 }
 
-/// An entry of a map; a missing key or value is empty.
+/// An entry of a map. A missing key or value is empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Entry<'m> {
     pub(super) key: &'m [u8],
@@ -75,7 +75,7 @@ pub(super) struct Entry<'m> {
 }
 
 impl<'a> Message<'a> {
-    /// Reads the fields of a message, but not into them.
+    /// Reads the fields of a message, but not what is inside them.
     pub(super) fn parse(bytes: &'a [u8]) -> Result<Message<'a>, Malformed> {
         let mut fields = Vec::new();
         let mut rest = bytes;
@@ -88,7 +88,7 @@ impl<'a> Message<'a> {
         Ok(Message { fields })
     }
 
-    /// Whether a field is there, even if it is empty.
+    /// Whether a field is present, even if it is empty.
     pub(super) fn has(&self, number: u32) -> bool {
         self.fields.iter().any(|field| field.number == number)
     }
@@ -101,12 +101,12 @@ impl<'a> Message<'a> {
             .map(Field::payload)
     }
 
-    /// A string or bytes: the last one counts, a missing one is empty.
+    /// The value of a string or bytes field. The last one counts, and a missing one is empty.
     pub(super) fn last(&self, number: u32) -> Result<&[u8], Malformed> {
         self.all(number).try_fold(&b""[..], |_, payload| payload)
     }
 
-    /// A message: what is there several times is one message in parts.
+    /// The bytes of a message field. If it occurs several times, these are parts of one message.
     pub(super) fn merged(&self, number: u32) -> Result<Option<Vec<u8>>, Malformed> {
         if !self.has(number) {
             return Ok(None);
@@ -115,7 +115,7 @@ impl<'a> Message<'a> {
         Ok(Some(parts.concat()))
     }
 
-    /// A number or bool: the last one counts, a missing one is 0.
+    /// The value of a number or bool field. The last one counts, and a missing one is 0.
     pub(super) fn number(&self, number: u32) -> Result<u64, Malformed> {
         let mut fields = self.fields.iter().filter(|field| field.number == number);
         match fields.next_back() {
@@ -140,7 +140,7 @@ impl<'a> Message<'a> {
         });
     }
 
-    /// Makes each message with this number into what `edit` makes of it.
+    /// Edits each message with this field number.
     pub(super) fn edit_each<E: From<Malformed>>(
         &mut self,
         number: u32,
@@ -158,7 +158,7 @@ impl<'a> Message<'a> {
         Ok(())
     }
 
-    /// Keeps the entries of a map for which `keep` says so.
+    /// Keeps only the entries of a map for which `keep` returns true.
     pub(super) fn retain_entries(
         &mut self,
         number: u32,
@@ -175,7 +175,7 @@ impl<'a> Message<'a> {
         result
     }
 
-    /// Appends an entry to a map; it wins over earlier ones with the same key.
+    /// Appends an entry to a map. It overrides earlier ones with the same key.
     pub(super) fn push_entry(&mut self, number: u32, key: &[u8], value: &[u8]) {
         let mut entry = Message::default();
         entry.push(1, key.to_vec());
@@ -201,7 +201,7 @@ impl<'a> Message<'a> {
 impl<'a> Field<'a> {
     fn parse(rest: &mut &'a [u8]) -> Result<Field<'a>, Malformed> {
         let start = *rest;
-        // Gogo's readers cut a longer number down to 32 bits.
+        // Gogo's readers truncate a longer number to 32 bits.
         let tag = u32::try_from(varint(rest)?).map_err(|_| Malformed::FieldNumberTooHigh)?;
         let (number, wire_type) = (tag >> 3, tag & 7);
         if number == 0 {
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_is_there_twice_is_read_as_daemons_do() {
+    fn a_field_that_occurs_twice_is_read_as_daemons_do() {
         let message = Message::parse(b"\x08\x01\x12\x01a\x08\x00\x12\x02bc\x1a\x00").unwrap();
         assert_eq!(message.number(1), Ok(0));
         assert_eq!(message.last(2), Ok(&b"bc"[..]));

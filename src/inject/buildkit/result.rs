@@ -1,12 +1,12 @@
-//! `LLBBridge/Return`, the end of a build that the client steers. Exporters write the image
-//! configuration in the result's metadata into the image, whatever frontend made it; where there
-//! is none they make up one, and so it is put in here, in the place where they would look.
+//! `LLBBridge/Return` ends a build that the client steers. Exporters write the image configuration
+//! in the result's metadata into the image, whatever frontend made it. Where there is none they
+//! make one up, so one is added here, where they look for it.
 //!
-//! Where they look depends on the engine: the classic image store takes `containerimage.config`
-//! for a single result, and the one of the first platform for a map of results with one member;
-//! containerd's takes the one of each platform, else the plain one. So after this a map has one
-//! for each platform, every result has a plain one, and all carry the labels. A map that names no
-//! platforms is refused, since daemons make one up.
+//! Where they look depends on the engine. The classic image store takes `containerimage.config` for
+//! a single result, and that of the first platform for a map of results with one member.
+//! containerd's store takes that of each platform, or else the plain one. So a labelled map has one
+//! for each platform, every labelled result has a plain one, and all carry the labels. A map that
+//! names no platforms is refused, since daemons make one up.
 
 use std::collections::BTreeMap;
 
@@ -27,25 +27,24 @@ const METADATA: u32 = 10;
 const CONFIG: &[u8] = b"containerimage.config";
 const PLATFORMS: &[u8] = b"refs.platforms";
 
-/// The most that the configurations of one result may take: no daemon reads a longer message.
+/// The most bytes that the configurations of one result may have. No daemon reads a longer
+/// message.
 const MAX_CONFIG_BYTES: usize = 16 << 20;
 
-/// Labels the result of a build; the report of a failure has none and stays as it is.
+/// Labels the result of a build. The report of a failure has no result and stays as it is.
 ///
 /// # Errors
-/// When the request or a configuration in it is malformed, or it is not known which configuration
-/// the daemon will take.
+/// When the request or a configuration in it is malformed, or the daemon might take a configuration
+/// that is not labelled.
 pub(super) fn label(bytes: &[u8], policy: &Policy) -> Result<Vec<u8>, Status> {
     let mut request = Message::parse(bytes)?;
     let Some(result) = request.merged(RESULT)? else {
-        return match request.has(ERROR) {
-            true => Ok(bytes.to_vec()),
-            // Daemons that are sent it end of a panic.
-            false => Err(Status::new(
-                StatusCode::InvalidArgument,
-                "the end of a build has neither a result nor an error",
-            )),
-        };
+        if request.has(ERROR) {
+            return Ok(bytes.to_vec());
+        }
+        // Daemons panic when they are sent this.
+        let what = "the end of a build has neither a result nor an error";
+        return Err(Status::invalid(what));
     };
     let mut result = Message::parse(&result)?;
     let mut configs = Configs::take(&mut result)?;
@@ -70,14 +69,14 @@ pub(super) fn label(bytes: &[u8], policy: &Policy) -> Result<Vec<u8>, Status> {
     Ok(request.to_bytes())
 }
 
-/// The image configurations of a result; an empty one is none.
+/// The image configurations of a result. Empty ones do not count.
 struct Configs {
     by_key: BTreeMap<Vec<u8>, Vec<u8>>,
     platforms: Vec<u8>,
 }
 
 impl Configs {
-    /// Takes the configurations out of a result: of those with one key, the last counts.
+    /// Takes the configurations out of a result. The last one with a key counts.
     fn take(result: &mut Message<'_>) -> Result<Configs, Malformed> {
         let mut configs = Configs {
             by_key: BTreeMap::new(),
@@ -99,13 +98,14 @@ impl Configs {
         Ok(configs)
     }
 
-    /// Adds the configuration of each platform that has none: what containerd's image store
-    /// would take.
+    /// Adds the configuration that containerd's image store would take for each platform that has
+    /// none.
     fn add_platforms(&mut self) -> Result<(), Status> {
         let plain = self.by_key.get(CONFIG).cloned();
-        let platforms = match self.platforms.is_empty() {
-            true => Vec::new(),
-            false => image_config::platforms(&self.platforms)?,
+        let platforms = if self.platforms.is_empty() {
+            Vec::new()
+        } else {
+            image_config::platforms(&self.platforms)?
         };
         if platforms.is_empty() {
             // Docker 25 and later make a platform up (`ParsePlatforms` in BuildKit
@@ -129,7 +129,7 @@ impl Configs {
             len += config.len();
             self.by_key.insert(key, config);
             if len > MAX_CONFIG_BYTES {
-                break; // to be refused
+                break; // The caller refuses it.
             }
         }
         Ok(())
@@ -179,7 +179,7 @@ mod tests {
         metadata
     }
 
-    /// What becomes of a result with this metadata, in a request with this field for its refs.
+    /// The labelled metadata of a result, in a request with this field for its refs.
     fn edited(refs: u32, entries: &[(&str, &str)]) -> Result<BTreeMap<String, String>, Status> {
         let mut result = Message::default();
         result.push(refs, b"\x0a\x01x".to_vec());

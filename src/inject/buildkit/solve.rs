@@ -1,12 +1,12 @@
-//! The two calls that start something: `Control/Solve` a build, `LLBBridge/Solve` a part of one.
-//! Both have a frontend with options, and the labels are options of the Dockerfile frontend.
+//! `Control/Solve` starts a build, `LLBBridge/Solve` a part of one. Both have a frontend with
+//! options, and the Dockerfile frontend takes labels as options.
 //!
-//! In a build that the client steers, as buildx does it, `Control/Solve` has neither a frontend
-//! nor a definition, and what is exported comes with `LLBBridge/Return`. Otherwise the daemon
-//! exports what the frontend returns, unseen by the proxy: that is labelled if the frontend is
+//! In a build that the client steers, as buildx does, `Control/Solve` has neither a frontend nor a
+//! definition, and `LLBBridge/Return` brings what is exported. Otherwise the daemon exports what
+//! the frontend returns, and the proxy does not see it. Such a build is labelled if the frontend is
 //! the daemon's own, and refused if not. (An exporter's attribute `containerimage.config` would
-//! not help: the classic image store does not know it, containerd's would put it in place of all
-//! that the frontend returns.)
+//! not help: the classic image store ignores it, and containerd's would replace everything that
+//! the frontend returns.)
 
 use std::collections::BTreeSet;
 
@@ -39,18 +39,18 @@ mod bridge {
 /// The Dockerfile frontend that is part of the daemon.
 const DOCKERFILE: &[u8] = b"dockerfile.v0";
 
-/// What an option of the Dockerfile frontend begins with that is a label.
+/// The prefix of those options of the Dockerfile frontend that are labels.
 const LABEL: &str = "label:";
 
 /// The option of the Dockerfile frontend for the cgroup of `RUN` steps.
 const CGROUP_PARENT: &[u8] = b"cgroup-parent";
 
-/// The option with which the Dockerfile frontend is told that it is the one that was asked for by
-/// a line `# syntax=`: it looks for none then (`frontend/dockerfile/builder/build.go`).
+/// The option that tells the Dockerfile frontend that a line `# syntax=` has chosen it already, so
+/// that it does not look for one (`frontend/dockerfile/builder/build.go`).
 const CMDLINE: &[u8] = b"cmdline";
 
-/// The option that asks a frontend for something else than a build, such as a list of its targets.
-/// That result has no image configuration, and the one that an exporter makes up has no labels.
+/// The option that asks a frontend for something other than a build, such as a list of its targets.
+/// The result has no image configuration, so an exporter makes one up, without labels.
 const REQUEST_ID: &[u8] = b"requestid";
 
 /// Labels a `Control/Solve`.
@@ -66,34 +66,40 @@ pub(super) fn label_control(bytes: &[u8], policy: &Policy) -> Result<Vec<u8>, St
     let is_steered =
         request.last(control::FRONTEND)?.is_empty() && !request.has(control::DEFINITION);
     if !is_steered && makes_image(&request)? {
-        if request.last(control::FRONTEND)? != DOCKERFILE {
-            return Err(Status::new(
-                StatusCode::FailedPrecondition,
-                "an image that is not built from a Dockerfile can only be labelled if the client \
-                 steers the build, as buildx does",
-            ));
-        }
-        let mut is_build = true;
-        request.retain_entries(control::FRONTEND_ATTRS, |option| {
-            is_build &= option.key != REQUEST_ID;
-            option.key != CMDLINE
-        })?;
-        if !is_build {
-            return Err(Status::new(
-                StatusCode::FailedPrecondition,
-                "the answer to a requestid cannot be labelled as an image; ask without an exporter",
-            ));
-        }
-        request.push_entry(control::FRONTEND_ATTRS, CMDLINE, b"");
+        use_own_frontend(&mut request)?;
     }
     Ok(request.to_bytes())
+}
+
+/// Makes sure that the daemon's own Dockerfile frontend builds the image, which sets the labels.
+fn use_own_frontend(request: &mut Message<'_>) -> Result<(), Status> {
+    if request.last(control::FRONTEND)? != DOCKERFILE {
+        return Err(Status::new(
+            StatusCode::FailedPrecondition,
+            "an image that is not built from a Dockerfile can only be labelled if the client \
+             steers the build, as buildx does",
+        ));
+    }
+    let mut is_build = true;
+    request.retain_entries(control::FRONTEND_ATTRS, |option| {
+        is_build &= option.key != REQUEST_ID;
+        option.key != CMDLINE
+    })?;
+    if !is_build {
+        return Err(Status::new(
+            StatusCode::FailedPrecondition,
+            "the answer to a requestid cannot be labelled as an image; ask without an exporter",
+        ));
+    }
+    request.push_entry(control::FRONTEND_ATTRS, CMDLINE, b"");
+    Ok(())
 }
 
 /// Labels an `LLBBridge/Solve`.
 ///
 /// # Errors
-/// When the request is malformed, or ends the build in a way that clients used before
-/// `LLBBridge/Return`: what it exports cannot be labelled.
+/// When the request is malformed, or ends the build as clients did before `LLBBridge/Return`, since
+/// then what is exported cannot be labelled.
 pub(super) fn label_bridge(bytes: &[u8], policy: &Policy) -> Result<Vec<u8>, Status> {
     let mut request = Message::parse(bytes)?;
     if request.number(bridge::FINAL)? != 0 {
@@ -108,7 +114,7 @@ pub(super) fn label_bridge(bytes: &[u8], policy: &Policy) -> Result<Vec<u8>, Sta
     Ok(request.to_bytes())
 }
 
-/// Makes the labels, and the cgroup if there is one, options of a frontend.
+/// Sets the labels, and the cgroup if there is one, as options of a frontend.
 fn set_options(request: &mut Message<'_>, map: u32, policy: &Policy) -> Result<(), Malformed> {
     let is_forced = |key: &[u8]| {
         is_label(key, &policy.labels) || (key == CGROUP_PARENT && policy.cgroup_parent.is_some())
@@ -124,16 +130,16 @@ fn set_options(request: &mut Message<'_>, map: u32, policy: &Policy) -> Result<(
     Ok(())
 }
 
-/// Whether an option is one of these labels. Frontends that are images get options as
-/// `KEY=VALUE`, so the key `label:a=b` is `label:a` to them.
+/// Whether an option is one of these labels. Frontends that are images get options as `KEY=VALUE`,
+/// so they read the key `label:a=b` as `label:a`.
 fn is_label(key: &[u8], labels: &Labels) -> bool {
     let key = key.strip_prefix(LABEL.as_bytes());
     let key = key.and_then(|key| key.split(|&b| b == b'=').next());
     key.is_some_and(|key| labels.iter().any(|label| label.key().as_bytes() == key))
 }
 
-/// Removes the attributes of exporters that would take the place of the result's metadata
-/// (`i.meta` in BuildKit exporter/containerimage).
+/// Removes the attributes of exporters that would replace the result's metadata (`i.meta` in
+/// BuildKit exporter/containerimage).
 fn drop_image_metadata(request: &mut Message<'_>) -> Result<(), Malformed> {
     let is_metadata = |key: &[u8]| key.starts_with(b"containerimage.") || key == b"refs.platforms";
     request.retain_entries(control::OLD_EXPORTER_ATTRS, |attr| !is_metadata(attr.key))?;
@@ -171,8 +177,8 @@ pub(super) fn images(bytes: &[u8]) -> Option<String> {
     Some(names.chars().take(MAX_SHOWN_NAMES_CHARS).collect())
 }
 
-/// Whether a build exports an image, and not files or nothing. Daemons before 24 know only the
-/// one exporter, later ones look at it only if there is no list.
+/// Whether a build exports an image, rather than files or nothing. Daemons before 24 know only the
+/// one exporter; later ones read it only if there is no list.
 fn makes_image(request: &Message<'_>) -> Result<bool, Malformed> {
     let is_image = |kind: &[u8]| !matches!(kind, b"local" | b"tar");
     let old = request.last(control::OLD_EXPORTER)?;
