@@ -4,8 +4,9 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::thread;
 
+use support::TempDir;
+
 use crate::conn::{Body, Conn};
-use crate::support::TempDir;
 
 /// The size of what is downloaded and uploaded, in bytes.
 pub const TRANSFER_BYTES: usize = 32 << 20;

@@ -12,9 +12,6 @@
     reason = "a failure ends it, and what it prints is its purpose"
 )]
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod conn;
 mod daemon;
 mod engine;
@@ -25,8 +22,12 @@ use std::env;
 use std::fs;
 use std::path::Path;
 
-use support::{Proxy, TempDir, proxy_command};
+use support::{Program, Proxy, TempDir};
+
 use times::Times;
+
+/// The proxy under test.
+const PROXY: Program = Program::new(env!("CARGO_BIN_EXE_docker-label-proxy"));
 
 /// The labels that the proxy lays over everything.
 const LABELS: &[&str] = &[
@@ -39,7 +40,7 @@ const LABELS: &[&str] = &[
 /// A proxy in front of the daemon at this path, with the log that is the default.
 fn start(daemon: &Path) -> (Proxy, TempDir) {
     let dir = TempDir::new();
-    let mut command = proxy_command();
+    let mut command = PROXY.command();
     command.args(LABELS).arg("--daemon").arg(daemon);
     (Proxy::start_at(&dir.join("proxy.sock"), command), dir)
 }
@@ -61,7 +62,5 @@ fn main() {
     drop(proxy);
 
     memory::print();
-    let binary = env!("CARGO_BIN_EXE_docker-label-proxy");
-    let kib = fs::metadata(binary).unwrap().len() / 1024;
-    println!("\nThe program is {kib} KiB.");
+    println!("\nThe program is {} KiB.", PROXY.size() / 1024);
 }

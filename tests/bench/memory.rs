@@ -7,10 +7,10 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use support::{Proxy, TempDir, wait_until};
 
 use crate::daemon::{SWITCH, response};
 use crate::start;
-use crate::support::{Proxy, TempDir, wait_until};
 use crate::times::PING;
 
 const FEW: usize = 1000;
@@ -72,14 +72,14 @@ fn measure(kind: Kind, name: &str, n: usize, path: &Path, daemon: &UnixListener)
     // One for each line, since what is kept would count for the next.
     let (proxy, _dir) = start(path);
     wait_for_rest(&proxy, 2);
-    let at_rest = status(&proxy, "VmRSS:");
+    let at_rest = proxy.usage().memory;
     let pass = || {
         let ends: Vec<_> = (0..n).map(|_| client(kind, &proxy, daemon)).collect();
         wait_for_rest(&proxy, 2 + n * kind.threads());
-        let with = status(&proxy, "VmRSS:") - at_rest;
+        let with = proxy.usage().memory - at_rest;
         drop(ends);
         wait_for_rest(&proxy, 2);
-        let kept = status(&proxy, "VmRSS:").saturating_sub(at_rest);
+        let kept = proxy.usage().memory.saturating_sub(at_rest);
         (
             format!("{:.1} KiB", with as f64 / n as f64 / 1024.0),
             format!("{:.1} MiB", kept as f64 / 1048576.0),
@@ -119,24 +119,10 @@ fn client(kind: Kind, proxy: &Proxy, daemon: &UnixListener) -> (UnixStream, Opti
     (client, Some(conn))
 }
 
-/// Returns when the proxy has as many threads, and all of them sleep.
+/// Waits until the proxy has this many threads and all of them sleep.
 fn wait_for_rest(proxy: &Proxy, threads: usize) {
     wait_until("the proxy comes to rest", || {
-        status(proxy, "Threads:") == threads && sleeps(proxy)
+        proxy.usage().threads == threads
     });
-}
-
-fn sleeps(proxy: &Proxy) -> bool {
-    let tasks = fs::read_dir(format!("/proc/{}/task", proxy.pid())).unwrap();
-    let mut stats = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("stat")));
-    stats.all(|stat| stat.is_ok_and(|stat| stat[stat.rfind(')').unwrap()..].starts_with(") S")))
-}
-
-/// A line of /proc/PID/status, in bytes or as a number.
-fn status(proxy: &Proxy, field: &str) -> usize {
-    let status = fs::read_to_string(format!("/proc/{}/status", proxy.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(field));
-    let mut words = line.unwrap().split_whitespace();
-    let n: usize = words.next().unwrap().parse().unwrap();
-    n * if words.next() == Some("kB") { 1024 } else { 1 }
+    proxy.wait_idle();
 }

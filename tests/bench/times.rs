@@ -5,9 +5,10 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use support::Proxy;
+
 use crate::conn::{Body, Conn};
 use crate::daemon::TRANSFER_BYTES;
-use crate::support::Proxy;
 
 /// How often a short exchange is made in a round, straight and through the proxy each.
 const N_SHORT: usize = 1000;

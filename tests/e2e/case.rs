@@ -8,11 +8,11 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
+use support::{Kind, Proxy, TempDir, Wire};
 
-use crate::engine::{Engine, JOB, Kind, engine, json, json_request};
+use crate::PROXY;
+use crate::engine::{Engine, JOB, engine, json, json_request};
 use crate::raw_creates::tar;
-use crate::support::{Proxy, TempDir};
-use crate::wire::Wire;
 
 /// The key of the second label.
 pub const NOTE: &str = "e2e.note";
@@ -44,7 +44,7 @@ impl Case {
         let job = format!("{}-{}x", engine.run, unique());
         let labels = [format!("{JOB}={job}"), format!("{NOTE}={NOTE_VALUE}")];
         let labels = ["--label", &labels[0], "--label", &labels[1]];
-        let proxy = Proxy::start(daemon, &[&labels, arguments].concat());
+        let proxy = PROXY.start(daemon, &[&labels, arguments].concat());
         Case {
             job,
             proxy,
@@ -60,7 +60,7 @@ impl Case {
 
     /// A connection to the proxy.
     pub fn connect(&self) -> Wire {
-        Wire::new(self.proxy.connect())
+        self.proxy.client()
     }
 
     /// The docker command through the proxy.

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::support::wait_until;
+use support::wait_until;
 
 /// How long a command may say nothing, or take to end.
 const PATIENCE: Duration = Duration::from_secs(60);

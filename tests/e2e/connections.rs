@@ -1,9 +1,9 @@
 //! Many requests on one connection: each is looked at, whatever the daemon answered before it.
 
+use support::{Kind, Message, Wire, wait_until};
+
 use crate::case::{Case, UNTIL_RELEASED};
-use crate::engine::{Kind, engine, json, json_request};
-use crate::support::wait_until;
-use crate::wire::{Message, Wire};
+use crate::engine::{engine, json, json_request};
 use crate::{Test, test};
 
 pub fn tests() -> Vec<Test> {

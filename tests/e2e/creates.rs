@@ -6,10 +6,11 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
+use support::Kind;
 
 use crate::case::{Case, NOTE, docker, labels_of};
 use crate::command::succeed;
-use crate::engine::{JOB, Kind, engine};
+use crate::engine::{JOB, engine};
 use crate::{Test, test};
 
 pub fn tests() -> Vec<Test> {

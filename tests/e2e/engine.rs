@@ -6,9 +6,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use serde_json::Value;
-
-pub use crate::support::Kind;
-use crate::wire::{Message, Wire};
+use support::{Kind, Message, Wire};
 
 /// The engine under the tests; there is one per run.
 pub struct Engine {

@@ -11,21 +11,6 @@
     reason = "all of it is a test, though none has the attribute"
 )]
 
-#[allow(
-    dead_code,
-    reason = "shared with the integration tests, which use the rest"
-)]
-#[path = "../it/frames.rs"]
-mod frames;
-#[path = "../support/mod.rs"]
-mod support;
-#[allow(
-    dead_code,
-    reason = "shared with the integration tests, which use the rest"
-)]
-#[path = "../it/wire.rs"]
-mod wire;
-
 mod case;
 mod command;
 mod connections;
@@ -41,6 +26,10 @@ mod transfers;
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
+use support::Program;
+
+/// The proxy under test.
+const PROXY: Program = Program::new(env!("CARGO_BIN_EXE_docker-label-proxy"));
 
 /// A named case. It starts its own proxy, so that cases share nothing but the engine.
 type Test = (String, Box<dyn Fn() + Send>);

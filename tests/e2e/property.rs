@@ -12,11 +12,11 @@ use std::io::{ErrorKind, Read, Write as _};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
+use support::{Kind, Text};
 
 use crate::case::{Case, LabelMap};
-use crate::engine::{Kind, engine, is_private};
+use crate::engine::{engine, is_private};
 use crate::raw_creates::tar;
-use crate::wire::Text;
 use crate::{Test, test};
 
 /// How long it goes on where nobody says.

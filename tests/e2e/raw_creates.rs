@@ -3,11 +3,11 @@
 //! says what the client asked for.
 
 use serde_json::{Value, json};
+use support::{Kind, Message, Wire};
 
 use crate::case::{Case, LabelMap, labels_of};
 use crate::creates::comparable;
-use crate::engine::{JOB, Kind, engine, json as json_of};
-use crate::wire::{Message, Wire};
+use crate::engine::{JOB, engine, json as json_of};
 use crate::{Test, test};
 
 /// From the plain path to the target as it is sent.

@@ -2,11 +2,11 @@
 //! live, and ending when they should.
 
 use serde_json::Value;
+use support::{Kind, Message, Wire, find};
 
 use crate::case::{Case, UNTIL_RELEASED};
 use crate::command::{Running, finish, in_terminal, succeed};
-use crate::engine::{Kind, engine, json_request};
-use crate::wire::{Message, Wire, find};
+use crate::engine::{engine, json_request};
 use crate::{Test, test};
 
 pub fn tests() -> Vec<Test> {

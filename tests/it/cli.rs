@@ -5,11 +5,13 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::process::Output;
 
-use crate::daemon::{CREATE, Ends, FakeDaemon, LABELS, OK, expect_error};
-use crate::support::{Proxy, TempDir, proxy_command, wait_until};
+use support::{Proxy, TempDir, wait_until};
+
+use crate::PROXY;
+use crate::daemon::{CREATE, FakeDaemon, LABELS, OK, expect_error};
 
 fn run<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Output {
-    proxy_command().args(args).output().unwrap()
+    PROXY.command().args(args).output().unwrap()
 }
 
 /// The error of a command line that is not understood.
@@ -74,7 +76,8 @@ fn version_is_the_packages() {
 fn help_to_a_closed_pipe_is_a_failure_but_no_panic() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let output = proxy_command()
+    let output = PROXY
+        .command()
         .arg("--help")
         .stdout(writer)
         .output()
@@ -263,7 +266,7 @@ fn a_label_file_that_is_wrong_is_told_by_line() {
 /// The labels that a proxy with these arguments gives.
 fn labels(args: &[&str]) -> serde_json::Value {
     let daemon = FakeDaemon::new();
-    let proxy = Proxy::start(daemon.path(), args);
+    let proxy = PROXY.start(daemon.path(), args);
     let mut client = proxy.client();
     client.send("POST /volumes/create HTTP/1.1\r\nHost: docker\r\n\r\n");
     let request = daemon.accept().request();
@@ -309,7 +312,7 @@ fn nothing_secret_is_in_any_log() {
     let dir = TempDir::new();
     let daemon = FakeDaemon::new();
     daemon.serve_ok();
-    let mut command = proxy_command();
+    let mut command = PROXY.command();
     command
         .args(LABELS)
         .arg("--daemon")
@@ -351,7 +354,9 @@ fn nothing_secret_is_in_any_log() {
              X-Registry-Auth: SECRET\r\nX-Registry-Config: SECRET\r\n\
              Authorization: Basic SECRET\r\nX-Meta-SECRET: 1\r\n{field}\r\n{body}"
         );
-        proxy.ask(request.as_bytes());
+        let mut client = proxy.client();
+        client.send(&request);
+        client.rest();
     }
     wait_until("the log is written", || {
         // One connection more has asked whether the proxy listens.
@@ -366,7 +371,7 @@ fn nothing_secret_is_in_any_log() {
 fn the_log_has_a_line_for_each_create_and_each_refusal() {
     let dir = TempDir::new();
     let daemon = FakeDaemon::new();
-    let mut command = proxy_command();
+    let mut command = PROXY.command();
     command.args(LABELS).arg("--daemon").arg(daemon.path());
     let proxy = Proxy::start_at(&dir.join("proxy.sock"), command);
     let mut client = proxy.client();

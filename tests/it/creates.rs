@@ -1,8 +1,9 @@
 //! What becomes of creates and builds: the exact bytes that the daemon gets, or the refusal.
 
-use crate::daemon::{Ends, FakeDaemon, OK, expect_error, pair};
-use crate::support::Proxy;
-use crate::wire::{Message, Wire};
+use support::{Message, Proxy, Wire};
+
+use crate::PROXY;
+use crate::daemon::{FakeDaemon, OK, expect_error, pair};
 
 struct Bench {
     proxy: Proxy,
@@ -19,7 +20,7 @@ impl Bench {
         let daemon = FakeDaemon::new();
         let args: Vec<&str> = labels.iter().flat_map(|label| ["--label", label]).collect();
         Bench {
-            proxy: Proxy::start(daemon.path(), &args),
+            proxy: PROXY.start(daemon.path(), &args),
             daemon,
         }
     }

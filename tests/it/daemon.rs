@@ -7,16 +7,15 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use nix::poll::PollFlags;
 use nix::sys::socket::{Shutdown, shutdown};
+use support::{Message, PATIENCE, Proxy, TempDir, Wire, happens};
 
-use crate::support::{PATIENCE, Proxy, TempDir};
-use crate::wire::{Message, Wire, happens};
+use crate::PROXY;
 
 /// The labels of every proxy that a test does not give others.
 pub const LABELS: &[&str] = &["--label", "job=42"];
@@ -35,7 +34,7 @@ pub const PING: &str = "GET /_ping HTTP/1.1\r\nHost: docker\r\n\r\n";
 /// A proxy with [`LABELS`] and the daemon behind it.
 pub fn pair() -> (Proxy, FakeDaemon) {
     let daemon = FakeDaemon::new();
-    (Proxy::start(daemon.path(), LABELS), daemon)
+    (PROXY.start(daemon.path(), LABELS), daemon)
 }
 
 /// A UNIX socket on which a daemon of the test's making answers.
@@ -127,69 +126,6 @@ impl Drop for FakeDaemon {
         let _ = shutdown(self.listener.as_raw_fd(), Shutdown::Both);
         let _ = fs::remove_file(&self.path);
     }
-}
-
-/// What a test needs of a proxy besides [`crate::support`].
-pub trait Ends {
-    /// A client's connection.
-    fn client(&self) -> Wire;
-
-    /// Sends `request` whole on a connection of its own and returns all that comes back until
-    /// the proxy closes.
-    fn ask(&self, request: &[u8]) -> Vec<u8>;
-
-    /// Returns when the proxy has dealt with all that it was sent and sleeps, so that what has
-    /// not happened by then does not happen by itself.
-    fn wait_idle(&self);
-}
-
-impl Ends for Proxy {
-    fn client(&self) -> Wire {
-        Wire::new(UnixStream::connect(self.socket()).unwrap())
-    }
-
-    fn ask(&self, request: &[u8]) -> Vec<u8> {
-        let mut client = self.client();
-        client.send(request);
-        client.rest()
-    }
-
-    fn wait_idle(&self) {
-        let start = Instant::now();
-        let mut before = None;
-        loop {
-            let now = sleepers(self.pid());
-            if now.is_some() && now == before {
-                return;
-            }
-            before = now;
-            assert!(
-                start.elapsed() < PATIENCE,
-                "the proxy does not come to rest"
-            );
-            thread::sleep(Duration::from_micros(100));
-        }
-    }
-}
-
-/// For each thread of the process how often it has gone to sleep, if all of them sleep: who is
-/// sent something is no longer asleep when the sender's call returns.
-fn sleepers(pid: u32) -> Option<Vec<String>> {
-    let mut counts = Vec::new();
-    for task in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
-        let status = fs::read_to_string(task.ok()?.path().join("status")).ok()?;
-        let field = |name| {
-            status
-                .lines()
-                .find_map(|line| line.strip_prefix(name))
-                .unwrap()
-        };
-        if !field("State:").trim_start().starts_with('S') {
-            return None;
-        }
-        counts.push(field("voluntary_ctxt_switches:").to_owned());
-    }
-    Some(counts)
 }
 
 /// Plays an exchange on an idle connection: a create goes in, and arrives labelled.

@@ -9,13 +9,12 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use nix::sys::socket::{Backlog, listen};
+use support::{Proxy, TempDir, Wire, wait_until};
 
+use crate::PROXY;
 use crate::daemon::{
-    CREATE, CREATED, Ends, FakeDaemon, LABELS, OK, PING, expect_error, expect_labelled_create, pair,
+    CREATE, CREATED, FakeDaemon, LABELS, OK, PING, expect_error, expect_labelled_create, pair,
 };
-use crate::resources::{at_rest, expect_at_rest};
-use crate::support::{Proxy, TempDir, proxy_command, wait_until};
-use crate::wire::Wire;
 
 const ATTACH: &str = "POST /containers/c/attach?stream=1 HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
 const GRPC: &str =
@@ -48,7 +47,7 @@ fn refusal_of_a_ping(proxy: &Proxy) -> String {
 fn what_is_at_the_daemons_path_is_told() {
     let dir = TempDir::new();
     let path = dir.join("daemon.sock");
-    let proxy = Proxy::start(&path, LABELS);
+    let proxy = PROXY.start(&path, LABELS);
     let refused = |what: &str| {
         assert_eq!(
             refusal_of_a_ping(&proxy),
@@ -76,7 +75,7 @@ fn a_daemon_that_the_proxy_may_not_connect_to_is_told() {
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let daemon = FakeDaemon::at(&dir.join("daemon.sock"));
     fs::set_permissions(daemon.path(), fs::Permissions::from_mode(0o000)).unwrap();
-    let mut command = proxy_command();
+    let mut command = PROXY.command();
     if nix::unistd::geteuid().is_root() {
         // Root may do anything, so it must be someone else, who may not see the build's directory.
         let binary = dir.join("proxy");
@@ -99,8 +98,8 @@ fn a_daemon_whose_queue_is_full_is_waited_for_while_the_client_is_there() {
     let path = dir.join("daemon.sock");
     let listener = UnixListener::bind(&path).unwrap();
     listen(&listener, Backlog::new(0).unwrap()).unwrap();
-    let proxy = Proxy::start(&path, LABELS);
-    let before = at_rest(&proxy);
+    let proxy = PROXY.start(&path, LABELS);
+    let before = proxy.at_rest();
     let filler = UnixStream::connect(&path).unwrap();
     let mut client = proxy.client();
     client.send(CREATE);
@@ -108,7 +107,7 @@ fn a_daemon_whose_queue_is_full_is_waited_for_while_the_client_is_there() {
         proxy.log().contains("POST \"/v1.41/networks/create\"")
     });
     drop(client);
-    expect_at_rest(&proxy, before);
+    proxy.expect_at_rest(before);
     // One that stays is served as soon as there is room.
     let mut client = proxy.client();
     client.send(CREATE);
@@ -300,7 +299,7 @@ fn what_the_daemon_says_too_much_is_no_answer_to_the_next_request() {
 #[test]
 fn interim_answers_without_end_last_as_long_as_the_client() {
     let (proxy, daemon) = pair();
-    let before = at_rest(&proxy);
+    let before = proxy.at_rest();
     let interim = "HTTP/1.1 102 Processing\r\n\r\n";
     let (mut client, mut conn) = sent(&proxy, &daemon, CREATE);
     conn.request();
@@ -311,13 +310,13 @@ fn interim_answers_without_end_last_as_long_as_the_client() {
     drop(client);
     while conn.try_send(interim) {}
     drop(conn);
-    expect_at_rest(&proxy, before);
+    proxy.expect_at_rest(before);
 }
 
 #[test]
 fn an_answer_to_a_large_create_arrives_although_the_daemon_does_not_read_it() {
     let (proxy, daemon) = pair();
-    let before = at_rest(&proxy);
+    let before = proxy.at_rest();
     let name = "n".repeat(3_000_000);
     let create = format!(
         "POST /networks/create HTTP/1.1\r\nHost: docker\r\nContent-Length: {}\r\n\r\n{{\"Name\":\"{name}\"}}",
@@ -340,13 +339,13 @@ fn an_answer_to_a_large_create_arrives_although_the_daemon_does_not_read_it() {
     assert!(body.ends_with(b"\",\"Labels\":{\"job\":\"42\"}}") && body.len() > name.len());
     expect_labelled_create(&mut client, &mut conn);
     drop((client, conn));
-    expect_at_rest(&proxy, before);
+    proxy.expect_at_rest(before);
 }
 
 #[test]
 fn a_daemon_that_never_answers_is_left_as_soon_as_the_client_goes() {
     let (proxy, daemon) = pair();
-    let before = at_rest(&proxy);
+    let before = proxy.at_rest();
     let large = format!("{}{}", LOAD, "x".repeat(100_000));
     for request in [
         PING,
@@ -365,7 +364,7 @@ fn a_daemon_that_never_answers_is_left_as_soon_as_the_client_goes() {
         conn.rest();
         conn.expect_hangup();
         drop(conn);
-        expect_at_rest(&proxy, before);
+        proxy.expect_at_rest(before);
     }
     // In the middle of an answer to a question, and of the creation of a volume.
     for said in [
@@ -378,7 +377,7 @@ fn a_daemon_that_never_answers_is_left_as_soon_as_the_client_goes() {
         proxy.wait_idle();
         drop(client);
         conn.expect_hangup();
-        expect_at_rest(&proxy, before);
+        proxy.expect_at_rest(before);
     }
 }
 
@@ -397,7 +396,7 @@ fn a_client_that_half_closes_still_gets_the_answer_that_a_question_delays() {
 #[test]
 fn bytes_that_a_daemon_does_not_read_are_dropped_some_time_after_the_client_went() {
     let (proxy, daemon) = pair();
-    let before = at_rest(&proxy);
+    let before = proxy.at_rest();
     for (request, answer) in [
         (
             ATTACH,
@@ -421,14 +420,14 @@ fn bytes_that_a_daemon_does_not_read_are_dropped_some_time_after_the_client_went
         });
         conn.expect_hangup();
         drop(conn);
-        expect_at_rest(&proxy, before);
+        proxy.expect_at_rest(before);
     }
 }
 
 #[test]
 fn an_early_no_to_an_upload_arrives_and_nothing_follows_it() {
     let (proxy, daemon) = pair();
-    let before = at_rest(&proxy);
+    let before = proxy.at_rest();
     for close in ["", "Connection: close\r\n"] {
         let no = format!("HTTP/1.1 413 No\r\n{close}Content-Length: 2\r\n\r\nno");
         for expects in ["", "Expect: 100-continue\r\n"] {
@@ -453,7 +452,7 @@ fn an_early_no_to_an_upload_arrives_and_nothing_follows_it() {
                 client.expect(&no);
                 client.expect_end();
                 drop(client);
-                expect_at_rest(&proxy, before);
+                proxy.expect_at_rest(before);
             }
         }
     }
@@ -473,7 +472,7 @@ fn hop_by_hop_fields_of_an_answer_pass() {
 #[test]
 fn a_daemon_that_fails_over_http_2_closes_the_stream() {
     let (proxy, daemon) = pair();
-    let before = at_rest(&proxy);
+    let before = proxy.at_rest();
     let upgraded =
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n";
     let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
@@ -517,7 +516,7 @@ fn a_daemon_that_fails_over_http_2_closes_the_stream() {
             assert!(got.len() > 17, "{got:?}");
         }
         drop(client);
-        expect_at_rest(&proxy, before);
+        proxy.expect_at_rest(before);
     }
     // One that does not speak it where a client begins with it.
     for said in ["", "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"] {

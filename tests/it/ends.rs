@@ -8,15 +8,16 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use nix::sys::socket::{Shutdown, shutdown};
+use support::{Message, Proxy, TempDir, wait_until};
 
+use crate::PROXY;
 use crate::daemon::{
-    CREATE, Ends, FakeDaemon, LABELS, OK, PING, expect_error, expect_labelled_create, pair,
+    CREATE, FakeDaemon, LABELS, OK, PING, expect_error, expect_labelled_create, pair,
 };
-use crate::support::{Proxy, TempDir, proxy_command, wait_until};
 
 /// A command for a proxy without a daemon, its socket not given yet.
 fn command(dir: &TempDir) -> Command {
-    let mut command = proxy_command();
+    let mut command = PROXY.command();
     command
         .args(LABELS)
         .arg("--daemon")
@@ -47,7 +48,7 @@ fn leave_stale_socket(path: &Path) {
 fn without_a_daemon_there_is_an_error_and_with_it_service_again() {
     let dir = TempDir::new();
     let path = dir.join("daemon.sock");
-    let proxy = Proxy::start(&path, LABELS);
+    let proxy = PROXY.start(&path, LABELS);
     let mut client = proxy.client();
     for request in [PING, CREATE] {
         client.send(request);
@@ -89,7 +90,7 @@ fn a_daemon_that_restarts_between_two_requests_is_not_noticed() {
     let dir = TempDir::new();
     let path = dir.join("daemon.sock");
     let mut daemon = FakeDaemon::at(&path);
-    let proxy = Proxy::start(&path, LABELS);
+    let proxy = PROXY.start(&path, LABELS);
     let mut client = proxy.client();
     for _ in 0..3 {
         client.send(PING);
@@ -176,7 +177,7 @@ fn the_socket_of_a_dead_proxy_is_replaced() {
     expect_error(&get(&proxy), 502);
 }
 
-fn get(proxy: &Proxy) -> crate::wire::Message {
+fn get(proxy: &Proxy) -> Message {
     let mut client = proxy.client();
     client.send(PING);
     client.response()

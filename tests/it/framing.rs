@@ -1,10 +1,10 @@
 //! Where requests and responses end, and that nothing of a response is changed on the way.
 
+use support::{Proxy, Wire};
+
 use crate::daemon::{
-    CREATE, CREATED, Ends, FakeDaemon, OK, PING, expect_error, expect_labelled_create, pair,
+    CREATE, CREATED, FakeDaemon, OK, PING, expect_error, expect_labelled_create, pair,
 };
-use crate::support::Proxy;
-use crate::wire::Wire;
 
 const LIMIT: usize = 4 * 1024 * 1024;
 

@@ -3,14 +3,13 @@
 
 use std::thread;
 
-use crate::daemon::{CREATE, CREATED, Ends, FakeDaemon, OK, expect_error, pair};
-use crate::frames::{
+use support::frames::{
     ACK, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, GRPC, HEADERS, PING, PREFACE, RST_STREAM,
     SETTINGS, SWITCHED, WINDOW_UPDATE, block, fields, frame, message, next,
 };
-use crate::streams::peak_memory;
-use crate::support::{Proxy, wait_until};
-use crate::wire::{Wire, find};
+use support::{Proxy, Wire, find, wait_until};
+
+use crate::daemon::{CREATE, CREATED, FakeDaemon, OK, expect_error, pair};
 
 const STATUS: &str = "/moby.buildkit.v1.Control/Status";
 const SOLVE: &str = "/moby.buildkit.v1.frontend.LLBBridge/Solve";
@@ -466,7 +465,7 @@ fn what_a_client_does_not_read_waits_in_the_daemon() {
     let (mut client, mut conn) = upgraded(&proxy, &daemon, 65_535);
     client.send(call(1, STATUS));
     expect_call(&mut conn, 1, STATUS);
-    let before = peak_memory(&proxy);
+    let before = proxy.usage().peak_memory;
     let progress = frame(DATA, 0, 1, &[7; 16_000]);
     let mut sender = conn.try_clone();
     let bytes = progress.repeat(4000);
@@ -485,7 +484,7 @@ fn what_a_client_does_not_read_waits_in_the_daemon() {
         assert!(!blocked.join().unwrap(), "nobody has read all that");
     });
     conn.expect_hangup();
-    let grown = peak_memory(&proxy) - before;
+    let grown = proxy.usage().peak_memory - before;
     assert!(grown < 4 << 20, "{grown}");
 }
 

@@ -12,44 +12,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use support::{Proxy, TempDir, Wire, find, wait_until};
 
-use crate::daemon::{CREATE, Ends, FakeDaemon, LABELS, OK, PING, expect_error};
-use crate::support::{Proxy, TempDir, proxy_command, wait_until};
-use crate::wire::{Wire, find};
+use crate::PROXY;
+use crate::daemon::{CREATE, FakeDaemon, LABELS, OK, PING, expect_error};
 
 /// Clients that are idle at once, where the machine allows so many.
 const MANY: usize = 10_000;
 
-fn held(proxy: &Proxy, what: &str) -> usize {
-    let entries = fs::read_dir(format!("/proc/{}/{what}", proxy.pid())).unwrap();
-    entries.count()
-}
-
-/// A line of /proc/PID/status, in bytes or as a number.
-fn status(proxy: &Proxy, field: &str) -> usize {
-    let status = fs::read_to_string(format!("/proc/{}/status", proxy.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(field));
-    let mut words = line.unwrap().split_whitespace();
-    let n: usize = words.next().unwrap().parse().unwrap();
-    n * if words.next() == Some("kB") { 1024 } else { 1 }
-}
-
-/// The processor time that the proxy has used.
-fn cpu(proxy: &Proxy) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", proxy.pid())).unwrap();
-    let fields: Vec<&str> = stat[stat.rfind(')').unwrap() + 2..].split(' ').collect();
-    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-    // USER_HZ is 100 on Linux.
-    Duration::from_millis(ticks * 10)
-}
-
 fn expect_threads(proxy: &Proxy, n: usize) {
-    wait_until("its threads end", || held(proxy, "task") == n);
+    wait_until("its threads end", || proxy.usage().threads == n);
 }
 
 fn start(daemon: &FakeDaemon, args: &[&str]) -> (Proxy, TempDir) {
     let dir = TempDir::new();
-    let mut command = proxy_command();
+    let mut command = PROXY.command();
     command.args(LABELS).args(args).arg("--daemon");
     command.arg(daemon.path()).env("RUST_LOG", "info");
     let proxy = Proxy::start_at(&dir.join("proxy.sock"), command);
@@ -69,7 +46,7 @@ fn clients_beyond_the_limit_are_told_so_until_others_leave() {
     let daemon = FakeDaemon::new();
     daemon.serve_ok();
     let (proxy, _dir) = start(&daemon, &["--max-connections", "3"]);
-    let before = held(&proxy, "fd");
+    let before = proxy.usage().descriptors;
     let mut served: Vec<Wire> = (0..3).map(|_| proxy.client()).collect();
     served.iter_mut().for_each(expect_served);
     for request in [PING, CREATE].repeat(50) {
@@ -95,7 +72,7 @@ fn clients_beyond_the_limit_are_told_so_until_others_leave() {
     expect_served(&mut proxy.client());
     drop(served);
     expect_threads(&proxy, 2);
-    assert_eq!(held(&proxy, "fd"), before);
+    assert_eq!(proxy.usage().descriptors, before);
 }
 
 #[test]
@@ -106,12 +83,7 @@ fn a_limit_of_descriptors_lowers_that_of_clients_with_a_warning() {
     let shell = "ulimit -n 100; exec \"$0\" \"$@\"";
     let mut command = Command::new("sh");
     command
-        .args([
-            "-c",
-            shell,
-            env!("CARGO_BIN_EXE_docker-label-proxy"),
-            "--daemon",
-        ])
+        .args(["-c", shell, PROXY.path(), "--daemon"])
         .arg(daemon.path())
         .args(LABELS);
     let proxy = Proxy::start_at(&dir.join("proxy.sock"), command);
@@ -136,7 +108,7 @@ fn without_descriptors_it_waits_without_spinning_and_goes_on() {
     let mut undialled = proxy.client();
     expect_threads(&proxy, 2 + 5);
     // Taken away while it runs: no descriptor is left from here on.
-    let limit = held(&proxy, "fd");
+    let limit = proxy.usage().descriptors;
     let prlimit = Command::new("prlimit")
         .args([
             "--pid",
@@ -159,7 +131,9 @@ fn without_descriptors_it_waits_without_spinning_and_goes_on() {
     proxy.wait_idle();
     assert_eq!(proxy.log().matches("cannot accept").count(), 1);
     drop(served.split_off(2));
-    wait_until("descriptors are free", || held(&proxy, "fd") <= limit - 3);
+    wait_until("descriptors are free", || {
+        proxy.usage().descriptors <= limit - 3
+    });
     expect_served(&mut late);
     drop((served, late, undialled));
     expect_end_of_episode(&proxy, "clients are accepted again, after ");
@@ -208,7 +182,7 @@ fn as_user(program: &str) -> Command {
 
 /// Takes from the proxy all threads that it does not have yet.
 fn allow_no_more_threads(proxy: &Proxy) {
-    let limit = format!("--nproc={}", held(proxy, "task"));
+    let limit = format!("--nproc={}", proxy.usage().threads);
     let pid = proxy.pid().to_string();
     let prlimit = as_user("prlimit").args(["--pid", &pid, &limit]).status();
     assert!(prlimit.unwrap().success());
@@ -234,8 +208,7 @@ fn without_threads_clients_are_told_so_and_nothing_hangs() {
         }
         n_ends.fetch_add(1, Ordering::SeqCst);
     });
-    let binary = env!("CARGO_BIN_EXE_docker-label-proxy");
-    let version = as_user(binary).arg("--version").output();
+    let version = as_user(PROXY.path()).arg("--version").output();
     if !version.is_ok_and(|output| output.status.success()) {
         eprintln!("left out: the proxy cannot be run as another user");
         return;
@@ -244,7 +217,7 @@ fn without_threads_clients_are_told_so_and_nothing_hangs() {
     for path in [dir.path(), daemon.path()] {
         chown(path, Some(user()), None).unwrap();
     }
-    let mut command = as_user(binary);
+    let mut command = as_user(PROXY.path());
     command.args(LABELS).arg("--daemon").arg(daemon.path());
     let proxy = Proxy::start_at(&dir.join("proxy.sock"), command);
     proxy.wait_idle();
@@ -324,7 +297,7 @@ fn half_open_tunnels_by_the_hundred_take_nothing_from_others() {
         }
     });
     let (proxy, _dir) = start(&daemon, &[]);
-    let before = held(&proxy, "fd");
+    let before = proxy.usage().descriptors;
     let mut tunnels = Vec::new();
     for i in 0..3 * EACH {
         let mut client = proxy.client();
@@ -356,7 +329,7 @@ fn half_open_tunnels_by_the_hundred_take_nothing_from_others() {
         gone.load(Ordering::SeqCst) == 3 * EACH
     });
     expect_threads(&proxy, 2);
-    assert_eq!(held(&proxy, "fd"), before);
+    assert_eq!(proxy.usage().descriptors, before);
 }
 
 #[test]
@@ -370,21 +343,21 @@ fn thousands_of_idle_clients_leave_service_as_it_is_and_nothing_behind() {
     if n < MANY {
         eprintln!("{n} clients rather than {MANY}: there are {hard} descriptors");
     }
-    let before = (held(&proxy, "fd"), status(&proxy, "VmRSS:"));
+    let before = proxy.usage();
     let clients: Vec<UnixStream> = (0..n).map(|_| proxy.connect()).collect();
-    wait_until("all are connected", || status(&proxy, "Threads:") == 2 + n);
+    wait_until("all are connected", || proxy.usage().threads == 2 + n);
     expect_served(&mut proxy.client());
-    let each = (status(&proxy, "VmRSS:") - before.1) / n;
+    let each = (proxy.usage().memory - before.memory) / n;
     assert!(each < 40 << 10, "an idle client costs {each} bytes");
     drop(clients);
     expect_threads(&proxy, 2);
-    assert_eq!(held(&proxy, "fd"), before.0);
+    assert_eq!(proxy.usage().descriptors, before.descriptors);
     // glibc keeps some stacks for later threads.
-    let after = status(&proxy, "VmRSS:");
+    let after = proxy.usage().memory;
     assert!(
-        after < before.1 + (64 << 20),
+        after < before.memory + (64 << 20),
         "{} bytes, then {after}",
-        before.1
+        before.memory
     );
 }
 
@@ -409,12 +382,12 @@ fn floods_of_nonsense_change_nothing_for_others() {
             expect_served(&mut other);
         }
         if i == 2000 {
-            warm = status(&proxy, "VmRSS:");
+            warm = proxy.usage().memory;
         }
     }
     drop(other);
     expect_threads(&proxy, 2);
-    let after = status(&proxy, "VmRSS:");
+    let after = proxy.usage().memory;
     assert!(after < warm + (16 << 20), "{warm} bytes, then {after}");
 }
 
@@ -492,7 +465,7 @@ fn bodies_made_to_be_slow_to_read_are_not() {
             "libpod/containers",
             "libpod/pods",
         ] {
-            let before = cpu(&proxy);
+            let before = proxy.cpu_time();
             let mut client = proxy.client();
             client.try_send(format!(
                 "POST /v1.41/{path}/create HTTP/1.1\r\nHost: docker\r\nContent-Length: {}\r\n\r\n",
@@ -505,7 +478,7 @@ fn bodies_made_to_be_slow_to_read_are_not() {
                 "{status} {path}"
             );
             // Tenths of a second where it is linear, tens of seconds where it is not.
-            let used = cpu(&proxy) - before;
+            let used = proxy.cpu_time() - before;
             let start = &body[..body.len().min(50)];
             assert!(used < Duration::from_secs(3), "{path} {start}: {used:?}");
         }
@@ -554,7 +527,7 @@ fn clients_that_never_read_hold_no_more_than_the_sockets_do() {
         }
     });
     let (proxy, _dir) = start(&daemon, &[]);
-    let before = status(&proxy, "VmRSS:");
+    let before = proxy.usage().memory;
     let mut clients = Vec::new();
     for i in 0..100 {
         let mut client = proxy.client();
@@ -566,7 +539,7 @@ fn clients_that_never_read_hold_no_more_than_the_sockets_do() {
         client.expect("HTTP/1.1 ");
         clients.push(client);
     }
-    let each = (status(&proxy, "VmRSS:") - before) / clients.len();
+    let each = (proxy.usage().memory - before) / clients.len();
     assert!(each < 256 << 10, "{each} bytes");
     drop(clients);
     expect_threads(&proxy, 2);

@@ -4,12 +4,7 @@
 // A test binary has no outside, and what goes wrong in its helpers is a failed test.
 #![allow(unreachable_pub, clippy::unwrap_used)]
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod daemon;
-mod frames;
-mod wire;
 
 mod cli;
 mod creates;
@@ -22,3 +17,8 @@ mod questions;
 mod requests;
 mod resources;
 mod streams;
+
+use support::Program;
+
+/// The proxy under test.
+const PROXY: Program = Program::new(env!("CARGO_BIN_EXE_docker-label-proxy"));

@@ -1,9 +1,10 @@
 //! What the proxy asks the daemon before it sends a create, and what it keeps from the daemon
 //! when it is told to be strict.
 
-use crate::daemon::{Ends, FakeDaemon, LABELS, OK, PING, expect_error, pair};
-use crate::support::{Proxy, wait_until};
-use crate::wire::Wire;
+use support::{Proxy, Wire, wait_until};
+
+use crate::PROXY;
+use crate::daemon::{FakeDaemon, LABELS, OK, PING, expect_error, pair};
 
 const CREATE: &str = "POST /v1.41/containers/create HTTP/1.1\r\nHost: docker\r\n\
      Content-Type: application/json\r\nContent-Length: 13\r\n\r\n{\"Image\":\"i\"}";
@@ -324,7 +325,7 @@ fn what_cannot_be_labelled_passes_with_a_warning() {
 #[test]
 fn what_cannot_be_labelled_is_refused_by_strict() {
     let daemon = FakeDaemon::new();
-    let proxy = Proxy::start(daemon.path(), &[LABELS, &["--strict"]].concat());
+    let proxy = PROXY.start(daemon.path(), &[LABELS, &["--strict"]].concat());
     for target in [
         "/images/load",
         "/v1.41/plugins/pull?remote=x",

@@ -11,9 +11,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use crate::daemon::{CREATE, CREATED, Ends, FakeDaemon, PING, expect_error, pair};
-use crate::support::Proxy;
-use crate::wire::{Framing, Message, Text, Wire};
+use support::{Framing, Message, Proxy, Text, Wire};
+
+use crate::daemon::{CREATE, CREATED, FakeDaemon, PING, expect_error, pair};
 
 const NOT_FOUND: &str = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
 

@@ -1,14 +1,13 @@
 //! Tunnels and long streams: who may send when, and what becomes of one end when the other
 //! closes, half-closes or vanishes.
 
-use std::fs;
 use std::thread;
 
+use support::{Proxy, Wire, find};
+
 use crate::daemon::{
-    CREATE, CREATED, Ends, FakeDaemon, OK, PING, expect_error, expect_labelled_create, pair,
+    CREATE, CREATED, FakeDaemon, OK, PING, expect_error, expect_labelled_create, pair,
 };
-use crate::support::Proxy;
-use crate::wire::{Wire, find};
 
 const ATTACH: &str = "POST /v1.41/containers/c/attach?stream=1&stdin=1 HTTP/1.1\r\nHost: docker\r\n\
      Connection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 0\r\n\r\n";
@@ -430,7 +429,7 @@ fn a_client_that_reads_nothing_does_not_fill_the_memory() {
     let (proxy, daemon) = pair();
     let (mut client, conn) = answered(&proxy, &daemon, EVENTS, "HTTP/1.1 200 OK\r\n\r\n");
     let mut sender = conn.try_clone();
-    let before = peak_memory(&proxy);
+    let before = proxy.usage().peak_memory;
     thread::scope(|scope| {
         let blocked = scope.spawn(move || sender.try_send(vec![b'x'; 64 << 20]));
         proxy.wait_idle();
@@ -440,9 +439,9 @@ fn a_client_that_reads_nothing_does_not_fill_the_memory() {
     });
     conn.expect_hangup();
     assert!(
-        peak_memory(&proxy) - before < 4 << 20,
+        proxy.usage().peak_memory - before < 4 << 20,
         "grew from {before} to {}",
-        peak_memory(&proxy)
+        proxy.usage().peak_memory
     );
 }
 
@@ -453,7 +452,7 @@ fn bodies_of_any_size_pass_in_constant_memory() {
     let (proxy, daemon) = pair();
     let piece: Vec<u8> = (0..PIECE).map(|i| (i * 7 + i / 251) as u8).collect();
     let (mut client, mut conn) = sent(&proxy, &daemon, &upload(PIECE * PIECES));
-    let before = peak_memory(&proxy);
+    let before = proxy.usage().peak_memory;
     thread::scope(|scope| {
         scope.spawn(|| (0..PIECES).for_each(|_| client.send(&piece)));
         (0..PIECES).for_each(|_| assert!(conn.take(PIECE) == piece));
@@ -474,18 +473,8 @@ fn bodies_of_any_size_pass_in_constant_memory() {
     });
     expect_labelled_create(&mut client, &mut conn);
     assert!(
-        peak_memory(&proxy) - before < 4 << 20,
+        proxy.usage().peak_memory - before < 4 << 20,
         "grew from {before} to {}",
-        peak_memory(&proxy)
+        proxy.usage().peak_memory
     );
-}
-
-/// The most memory that the proxy has had so far, in bytes.
-pub fn peak_memory(proxy: &Proxy) -> usize {
-    let status = fs::read_to_string(format!("/proc/{}/status", proxy.pid())).unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .unwrap();
-    line.trim_end_matches("kB").trim().parse::<usize>().unwrap() * 1024
 }

@@ -8,8 +8,10 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use support::Kind;
+
 use crate::client::{Client, Done, Fail, success};
-use crate::engine::{BUILD_STEP, Kind};
+use crate::engine::BUILD_STEP;
 use crate::operation::{Operation, docker};
 use crate::random::Data;
 use crate::tar;

@@ -9,8 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
-
-use crate::wire::{Framing, Message, find};
+use support::{Framing, Message, find};
 
 /// The longest that nothing may happen on a connection where something must.
 const SILENCE: Duration = Duration::from_secs(120);

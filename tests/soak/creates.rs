@@ -2,8 +2,9 @@
 
 use std::io::empty;
 
+use support::Kind;
+
 use crate::client::{Done, Fail, broken, wrong};
-use crate::engine::Kind;
 use crate::operation::Operation;
 
 /// What a client can write for labels, as members of a JSON object. None must keep ours out.

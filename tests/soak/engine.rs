@@ -8,10 +8,9 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use support::{Kind, TempDir};
 
 use crate::client::{Client, Done, broken};
-pub use crate::support::Kind;
-use crate::support::TempDir;
 
 /// How long after the daemon answers again an operation may still see what a restart breaks.
 const AFTERMATH: Duration = Duration::from_secs(3);

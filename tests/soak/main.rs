@@ -13,15 +13,6 @@
     reason = "all of it is a test, though none has the attribute"
 )]
 
-#[path = "../support/mod.rs"]
-mod support;
-#[allow(
-    dead_code,
-    reason = "shared with the integration tests, which use the rest"
-)]
-#[path = "../it/wire.rs"]
-mod wire;
-
 mod builds;
 mod client;
 mod creates;
@@ -47,14 +38,17 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use libtest_mimic::{Arguments, Failed, Trial};
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::geteuid;
+use support::{Program, Proxy, TempDir};
 
 use client::{Done, Fail};
 use engine::Engine;
 use operation::Operation;
 use random::Random;
-use support::{Proxy, TempDir, proxy_command};
 use tally::{Tally, add};
 use watch::Samples;
+
+/// The proxy under test.
+const PROXY: Program = Program::new(env!("CARGO_BIN_EXE_docker-label-proxy"));
 
 /// The value of the second label.
 const NOTE_VALUE: &str = r#"say "hi" 'there' \ $HOME a=b {{.Name}} %41+ # ünïcödé 🐳"#;
@@ -194,7 +188,7 @@ fn soak(is_interrupted: &Arc<AtomicBool>) -> bool {
     };
     let job = format!("soak{}x", std::process::id());
     let dir = TempDir::new();
-    let mut command = proxy_command();
+    let mut command = PROXY.command();
     command
         .arg("--daemon")
         .arg(engine.socket())

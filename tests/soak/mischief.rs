@@ -6,6 +6,8 @@ use std::io::{self, Read};
 use std::thread;
 use std::time::Duration;
 
+use support::Kind;
+
 use crate::client::{Client, Done, Fail, broken, request, wrong};
 use crate::operation::Operation;
 
@@ -127,7 +129,7 @@ pub fn vanish(op: &mut Operation<'_>) -> Done {
     }
     drop(client);
     crate::tally::add(&op.soak.tally.killed, 1);
-    op.remove(crate::engine::Kind::Container, &name)
+    op.remove(Kind::Container, &name)
 }
 
 /// Commands that are killed in the middle of what they do.
@@ -195,5 +197,5 @@ pub fn killed(op: &mut Operation<'_>) -> Done {
             op.kill_early(import, endless(), 300)?;
         }
     }
-    op.remove(crate::engine::Kind::Container, &name)
+    op.remove(Kind::Container, &name)
 }

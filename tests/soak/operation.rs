@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use serde_json::Value;
+use support::Kind;
 
 use crate::Soak;
 use crate::client::{Client, Done, Fail, broken, request, wrong};
-use crate::engine::Kind;
 use crate::random::Random;
 use crate::tally::add;
 

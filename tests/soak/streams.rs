@@ -3,8 +3,9 @@
 use std::io::{Read, empty};
 use std::thread;
 
+use support::Kind;
+
 use crate::client::{Client, Done, Fail, broken, request, success, wrong};
-use crate::engine::Kind;
 use crate::operation::Operation;
 use crate::random::{Data, Random};
 

@@ -3,9 +3,10 @@
 use std::fs::{self, File};
 use std::io::{Read, Write, empty};
 
+use support::Kind;
+
 use crate::builds::check_file;
 use crate::client::{Client, Done, Fail, request, success, wrong};
-use crate::engine::Kind;
 use crate::operation::Operation;
 use crate::tar;
 

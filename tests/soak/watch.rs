@@ -2,126 +2,89 @@
 //! the engine has is labelled.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use support::{Kind, Usage};
 
 use crate::Soak;
 use crate::client::{Done, Fail};
-use crate::engine::{Kind, Object};
+use crate::engine::Object;
 use crate::tally::{add, read};
 
 /// How long the proxy and the engine may take to notice that all clients are gone.
 const REST: Duration = Duration::from_secs(60);
 
 /// How much more memory the proxy may hold at rest at the end than after the first rounds, in KiB.
-const GROWTH_KIB: u64 = 2048;
+const GROWTH_KIB: usize = 2048;
 
 /// The most that the proxy may ever have had in memory, in KiB.
-const PEAK_KIB: u64 = 64 * 1024;
-
-/// What the proxy holds.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Held {
-    pub rss_kib: u64,
-    pub threads: u64,
-    pub fds: u64,
-}
+const PEAK_KIB: usize = 64 * 1024;
 
 /// What the proxy was seen to hold.
 #[derive(Default)]
 pub struct Samples {
-    pub base: Held,
-    pub least: Option<Held>,
-    pub most: Held,
-    pub last: Held,
+    pub base: Usage,
+    pub least: Option<Usage>,
+    pub most: Usage,
+    pub last: Usage,
     /// Memory each time that it was at rest, in KiB.
-    pub at_rest: Vec<u64>,
+    pub at_rest_kib: Vec<usize>,
 }
 
 impl Samples {
-    fn take(&mut self, held: Held) {
-        let least = self.least.get_or_insert(held);
+    fn take(&mut self, usage: Usage) {
+        let least = self.least.get_or_insert(usage);
         let most = &mut self.most;
-        for (of, now) in [
-            ((&mut least.rss_kib, &mut most.rss_kib), held.rss_kib),
-            ((&mut least.threads, &mut most.threads), held.threads),
-            ((&mut least.fds, &mut most.fds), held.fds),
+        for (least, most, now) in [
+            (&mut least.memory, &mut most.memory, usage.memory),
+            (&mut least.threads, &mut most.threads, usage.threads),
+            (
+                &mut least.descriptors,
+                &mut most.descriptors,
+                usage.descriptors,
+            ),
         ] {
-            *of.0 = now.min(*of.0);
-            *of.1 = now.max(*of.1);
+            *least = now.min(*least);
+            *most = now.max(*most);
         }
-        self.last = held;
+        self.last = usage;
     }
 
     pub fn line(&self) -> String {
         let least = self.least.unwrap_or_default();
-        let of = |name: &str, least: u64, most: u64, last: u64| {
+        let of = |name: &str, number: fn(Usage) -> usize| {
+            let (least, most, last) = (number(least), number(self.most), number(self.last));
             format!("{name} {least}..{most}, now {last}")
         };
-        format!(
-            "{}; {}; {}",
-            of(
-                "RSS KiB",
-                least.rss_kib,
-                self.most.rss_kib,
-                self.last.rss_kib
-            ),
-            of(
-                "threads",
-                least.threads,
-                self.most.threads,
-                self.last.threads
-            ),
-            of("descriptors", least.fds, self.most.fds, self.last.fds)
-        )
+        [
+            of("RSS KiB", |usage| usage.memory / 1024),
+            of("threads", |usage| usage.threads),
+            of("descriptors", |usage| usage.descriptors),
+        ]
+        .join("; ")
     }
 }
 
 impl Soak {
-    /// What the proxy holds now; nothing if it is gone.
-    pub fn held(&self) -> Option<Held> {
-        let pid = self.proxy.pid();
-        let count = |what| Some(fs::read_dir(format!("/proc/{pid}/{what}")).ok()?.count() as u64);
-        Some(Held {
-            rss_kib: self.status_kib("VmRSS")?,
-            threads: count("task")?,
-            fds: count("fd")?,
-        })
+    /// What the proxy holds now, or `None` if it is gone.
+    fn usage(&self) -> Option<Usage> {
+        Usage::of(self.proxy.pid())
     }
 
-    fn status_kib(&self, name: &str) -> Option<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.proxy.pid())).ok()?;
-        let line = status.lines().find(|line| line.starts_with(name))?;
-        line.split_ascii_whitespace().nth(1)?.parse().ok()
-    }
-
-    /// Takes a sample; false if the proxy is gone.
+    /// Takes a sample. Returns false if the proxy is gone.
     pub fn sample(&self) -> bool {
-        let Some(held) = self.held() else {
+        let Some(usage) = self.usage() else {
             return false;
         };
-        self.samples.lock().unwrap().take(held);
+        self.samples.lock().unwrap().take(usage);
         true
     }
 
-    /// What the proxy holds before the first client, once that stays the same.
+    /// Remembers what the proxy holds before the first client.
     pub fn find_base(&self) {
-        let (mut last, mut times_seen) = (self.held().unwrap_or_default(), 0);
-        let start = Instant::now();
-        while times_seen < 20 && start.elapsed() < REST {
-            thread::sleep(Duration::from_millis(10));
-            let now = self.held().unwrap_or_default();
-            times_seen = if (now.threads, now.fds) == (last.threads, last.fds) {
-                times_seen + 1
-            } else {
-                0
-            };
-            last = now;
-        }
-        self.samples.lock().unwrap().base = last;
+        self.samples.lock().unwrap().base = self.proxy.at_rest();
     }
 
     pub fn is_labelled(&self, labels: &Value) -> bool {
@@ -179,16 +142,17 @@ impl Soak {
         let base = self.samples.lock().unwrap().base;
         let start = Instant::now();
         loop {
-            let Some(held) = self.held() else {
+            let Some(usage) = self.usage() else {
                 return self.tally.violation("the proxy is gone");
             };
-            if held.threads <= base.threads && held.fds <= base.fds {
-                self.samples.lock().unwrap().at_rest.push(held.rss_kib);
+            if usage.threads <= base.threads && usage.descriptors <= base.descriptors {
+                let mut samples = self.samples.lock().unwrap();
+                samples.at_rest_kib.push(usage.memory / 1024);
                 break;
             }
             if start.elapsed() > REST {
                 self.tally.violation(format!(
-                    "the proxy does not let go: {base:?} before, now {held:?}"
+                    "the proxy does not let go: {base:?} before, now {usage:?}"
                 ));
                 break;
             }
@@ -280,12 +244,12 @@ impl Soak {
     pub fn conclude_memory(&self) {
         let samples = self.samples.lock().unwrap();
         println!("soak: the proxy: {}", samples.line());
-        println!("soak: RSS at rest, KiB: {:?}", samples.at_rest);
+        println!("soak: RSS at rest, KiB: {:?}", samples.at_rest_kib);
         // The first rounds touch what stays: code, the allocator's arenas.
-        let rounds = samples.at_rest.get(2..).unwrap_or_default();
+        let rounds = samples.at_rest_kib.get(2..).unwrap_or_default();
         let third = rounds.len() / 3;
         if third >= 3 {
-            let median = |of: &[u64]| {
+            let median = |of: &[usize]| {
                 let mut of = of.to_vec();
                 of.sort_unstable();
                 of[of.len() / 2]
@@ -301,7 +265,8 @@ impl Soak {
                 ));
             }
         }
-        if let Some(peak) = self.status_kib("VmHWM") {
+        if let Some(usage) = self.usage() {
+            let peak = usage.peak_memory / 1024;
             println!("soak: the most it ever had in memory: {peak} KiB");
             if peak > PEAK_KIB {
                 self.tally

@@ -12,12 +12,12 @@ use std::process::Command;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use serde_json::Value;
+use support::{Kind, wait_until};
 
 use super::{Covered, On, own, path, rule};
 use crate::case::{Case, LabelMap, docker, labels_of};
 use crate::command::{Finished, Running, finish, succeed};
-use crate::engine::{JOB, Kind, engine, is_private};
-use crate::support::wait_until;
+use crate::engine::{JOB, engine, is_private};
 
 const GRPC: &str = "POST /grpc";
 

@@ -4,13 +4,13 @@ use std::fs;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use serde_json::{Value, json};
+use support::{Kind, wait_until};
 
 use super::{Covered, On, encoded, own, path, rule};
 use crate::case::{Case, LabelMap, labels_of};
 use crate::command::finish;
-use crate::engine::{Kind, engine, json_request};
+use crate::engine::{engine, json_request};
 use crate::raw_creates::tar;
-use crate::support::wait_until;
 
 const BUILD: &str = "POST /build";
 

@@ -5,11 +5,12 @@ use std::fs;
 use std::process::Command;
 
 use serde_json::json;
+use support::Kind;
 
 use super::{Covered, On, own, path, volumes_of, without_engine_labels};
 use crate::case::{Case, LabelMap, labels_of};
 use crate::command::succeed;
-use crate::engine::{JOB, Kind, engine};
+use crate::engine::{JOB, engine};
 
 const CREATE: &str = "POST /containers/create";
 

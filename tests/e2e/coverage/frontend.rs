@@ -3,14 +3,16 @@
 
 use std::fs;
 
+use support::Kind;
+use support::frames::{
+    DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, block, frame, message,
+};
+
 use super::llb::{BRIDGE, entries, field};
 use super::{Covered, On, own, path};
 use crate::case::{Case, labels_of};
 use crate::command::succeed;
-use crate::engine::{JOB, Kind, engine};
-use crate::frames::{
-    DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, block, frame, message,
-};
+use crate::engine::{JOB, engine};
 
 pub fn cases() -> Vec<Covered> {
     vec![path(

@@ -1,11 +1,12 @@
 //! Images of containers (commit) and of archives (import).
 
 use serde_json::{Value, json};
+use support::Kind;
 
 use super::{Covered, On, assert_refused, encoded, own, path, rule};
 use crate::case::{Case, LabelMap};
 use crate::command::succeed;
-use crate::engine::{JOB, Kind, engine};
+use crate::engine::{JOB, engine};
 use crate::raw_creates::tar;
 
 const COMMIT: &str = "POST /commit";

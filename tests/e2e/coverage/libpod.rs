@@ -1,10 +1,11 @@
 //! What is created by Podman's own API.
 
 use serde_json::{Value, json};
+use support::Kind;
 
 use super::{Covered, On, builds, encoded, own, path};
 use crate::case::{Case, LabelMap, labels_of};
-use crate::engine::{JOB, Kind, engine, json_request};
+use crate::engine::{JOB, engine, json_request};
 use crate::raw_creates::tar;
 
 const CONTAINER: &str = "POST /libpod/containers/create";

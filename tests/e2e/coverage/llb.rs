@@ -6,16 +6,16 @@ use std::fs;
 use std::process::Command;
 
 use loona_hpack::Decoder;
+use support::frames::{
+    ACK, DATA, END_HEADERS, END_STREAM, GRPC, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS,
+    SWITCHED, block, frame, message, next,
+};
+use support::{Kind, Wire};
 
 use super::{Covered, On, own, path, rule};
 use crate::case::{Case, LabelMap};
 use crate::command::succeed;
-use crate::engine::{JOB, Kind, engine};
-use crate::frames::{
-    ACK, DATA, END_HEADERS, END_STREAM, GRPC, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS,
-    SWITCHED, block, frame, message, next,
-};
-use crate::wire::Wire;
+use crate::engine::{JOB, engine};
 
 const CONTROL_SOLVE: &str = "/moby.buildkit.v1.Control/Solve";
 pub(super) const BRIDGE: &str = "/moby.buildkit.v1.frontend.LLBBridge";
@@ -174,10 +174,12 @@ impl Client {
         while !self.answers[&stream].has_ended {
             let frame = next(&mut self.wire);
             match (frame.kind, frame.flags & ACK) {
-                (SETTINGS, 0) => self.wire.send(crate::frames::frame(SETTINGS, ACK, 0, b"")),
+                (SETTINGS, 0) => self
+                    .wire
+                    .send(support::frames::frame(SETTINGS, ACK, 0, b"")),
                 (PING, 0) => self
                     .wire
-                    .send(crate::frames::frame(PING, ACK, 0, &frame.payload)),
+                    .send(support::frames::frame(PING, ACK, 0, &frame.payload)),
                 _ => (),
             }
             let Some(answer) = self.answers.get_mut(&frame.stream) else {

@@ -20,10 +20,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use libtest_mimic::Trial;
 use serde_json::Value;
+use support::{Kind, Message};
 
 use crate::case::{Case, LabelMap, labels_of};
-use crate::engine::{self, Kind, engine, json_request, plain_engine};
-use crate::wire::Message;
+use crate::engine::{self, engine, json_request, plain_engine};
 
 /// How many creation paths have been tried, and how many were labelled.
 static TRIED: AtomicUsize = AtomicUsize::new(0);

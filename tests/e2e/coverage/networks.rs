@@ -1,11 +1,12 @@
 //! Networks, and those that take their configuration, labels included, from another.
 
 use serde_json::json;
+use support::Kind;
 
 use super::{Covered, On, assert_refused, own, path, rule};
 use crate::case::{Case, LabelMap};
 use crate::command::succeed;
-use crate::engine::{JOB, Kind, engine};
+use crate::engine::{JOB, engine};
 
 const NETWORK: &str = "POST /networks/create";
 

@@ -7,12 +7,13 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use support::{Kind, Proxy, TempDir, wait_until};
 
 use super::{Covered, On, assert_refused, path, rows, rule};
+use crate::PROXY;
 use crate::case::{Case, LabelMap, UNTIL_RELEASED};
 use crate::command::{Running, succeed};
-use crate::engine::{Kind, engine};
-use crate::support::{Proxy, TempDir, proxy_command, wait_until};
+use crate::engine::engine;
 
 const CREATE: &str = "POST /containers/create";
 
@@ -260,7 +261,7 @@ impl Redirected {
         let dir = TempDir::new();
         fs::create_dir(dir.join("run")).unwrap();
         let socket = dir.join("run/docker.sock");
-        let mut command = proxy_command();
+        let mut command = PROXY.command();
         command
             .args(["--label", "e2e.daemon=1", "--daemon"])
             .arg(&engine().socket);

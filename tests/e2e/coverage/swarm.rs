@@ -4,12 +4,12 @@
 use std::sync::{RwLock, RwLockReadGuard};
 
 use serde_json::{Value, json};
+use support::{Kind, wait_until};
 
 use super::{Covered, On, encoded, own, path, volumes_of};
 use crate::case::{Case, LabelMap, NOTE, labels_of};
 use crate::command::succeed;
-use crate::engine::{JOB, Kind, engine};
-use crate::support::wait_until;
+use crate::engine::{JOB, engine};
 
 const INIT: &str = "POST /swarm/init";
 const UPDATE: &str = "POST /swarm/update";

@@ -1,13 +1,13 @@
 //! The volumes that a container create makes on the way, and those made for themselves.
 
 use serde_json::{Value, json};
+use support::{Kind, wait_until};
 
 use super::{Covered, On, assert_refused, own, path, rule, volumes_of};
 use crate::case::{Case, LabelMap};
 use crate::command::{Running, succeed};
 use crate::creates::comparable;
-use crate::engine::{JOB, Kind, engine};
-use crate::support::wait_until;
+use crate::engine::{JOB, engine};
 
 const CREATE: &str = "POST /containers/create";
 
