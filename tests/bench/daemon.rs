@@ -74,12 +74,11 @@ fn serve(mut conn: Conn) {
         } else if has("/containers/create") {
             conn.send(created.as_bytes());
         } else if has("/images/get") {
-            let (framing, field) = match has("chunked") {
-                true => (Body::Chunked, "Transfer-Encoding: chunked".to_owned()),
-                false => {
-                    let n = TRANSFER_BYTES;
-                    (Body::Length(n as u64), format!("Content-Length: {n}"))
-                }
+            let (framing, field) = if has("chunked") {
+                (Body::Chunked, "Transfer-Encoding: chunked".to_owned())
+            } else {
+                let n = TRANSFER_BYTES;
+                (Body::Length(n as u64), format!("Content-Length: {n}"))
             };
             conn.send(format!("HTTP/1.1 200 OK\r\n{HEADERS}{field}\r\n\r\n").as_bytes());
             conn.send_body(framing, TRANSFER_BYTES);

@@ -217,9 +217,10 @@ impl<'a> Generator<'a> {
             _ => String::new(),
         };
         let target = self.spelled(&format!("{version}{path}"));
-        let query = match query.is_empty() {
-            true => String::new(),
-            false => format!("?{query}"),
+        let query = if query.is_empty() {
+            String::new()
+        } else {
+            format!("?{query}")
         };
         let protocol = self.pick(&["1.1", "1.1", "1.1", "1.1", "1.1", "1.1", "1.1", "1.0"]);
         let mut head = format!("POST {target}{query} HTTP/{protocol}\r\nHost: d\r\n");
@@ -260,9 +261,10 @@ impl<'a> Generator<'a> {
     fn chunked(&mut self, mut body: &[u8]) -> Vec<u8> {
         let mut all = Vec::new();
         while !body.is_empty() {
-            let n = match body.len() > 1000 {
-                true => body.len(),
-                false => 1 + self.below(body.len()),
+            let n = if body.len() > 1000 {
+                body.len()
+            } else {
+                1 + self.below(body.len())
             };
             let zeros = self.pick(&["", "", "00"]);
             let extension = self.pick(&["", "", "", ";a", ";a=\"b\""]);

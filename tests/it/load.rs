@@ -518,9 +518,10 @@ fn clients_that_never_read_hold_no_more_than_the_sockets_do() {
     daemon.serve(|mut wire| {
         if wire.has_more() {
             let request = wire.request();
-            let endless = match request.line().contains("attach") {
-                true => "HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n",
-                false => "HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n",
+            let endless = if request.line().contains("attach") {
+                "HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
+            } else {
+                "HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n"
             };
             wire.send(endless);
             while wire.try_send([0; 1 << 16]) {}

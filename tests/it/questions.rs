@@ -115,9 +115,10 @@ fn an_answer_of_other_types_refuses_the_create() {
         ));
         let mut conn = daemon.accept();
         conn.request();
-        let podman = match path.starts_with("/libpod/") {
-            true => "Libpod-API-Version: 4.9.3\r\n",
-            false => "",
+        let podman = if path.starts_with("/libpod/") {
+            "Libpod-API-Version: 4.9.3\r\n"
+        } else {
+            ""
         };
         conn.send(answer(podman, odd));
         let message = expect_error(&client.response(), 502);

@@ -30,9 +30,10 @@ fn deliveries(bytes: &[u8]) -> impl Iterator<Item = Vec<&[u8]>> {
 /// Whether the client keeps the connection open behind this request.
 fn goes_on(request: &Message) -> bool {
     let connection = request.header("connection").join(",").to_ascii_lowercase();
-    match request.line().ends_with("HTTP/1.0") {
-        true => connection.contains("keep-alive"),
-        false => !connection.contains("close"),
+    if request.line().ends_with("HTTP/1.0") {
+        connection.contains("keep-alive")
+    } else {
+        !connection.contains("close")
     }
 }
 

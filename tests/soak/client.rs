@@ -77,9 +77,10 @@ impl Fail {
         let text: String = text.trim().chars().take(500).collect();
         let what = format!("{status} {text}");
         // A 400 is about what was asked, which was right when it was sent.
-        match text.contains("docker-label-proxy") || status == 400 {
-            true => Fail::Broken(what),
-            false => Fail::Declined(what),
+        if text.contains("docker-label-proxy") || status == 400 {
+            Fail::Broken(what)
+        } else {
+            Fail::Declined(what)
         }
     }
 }

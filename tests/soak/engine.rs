@@ -199,9 +199,10 @@ impl Engine {
             Kind::Container | Kind::Image => object["Config"]["Labels"].clone(),
             _ => object["Labels"].clone(),
         };
-        match object.is_object() {
-            true => Ok((object, labels)),
-            false => broken(format!("{kind} {name} is no object")),
+        if object.is_object() {
+            Ok((object, labels))
+        } else {
+            broken(format!("{kind} {name} is no object"))
         }
     }
 }

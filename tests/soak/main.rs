@@ -137,9 +137,12 @@ fn main() -> ExitCode {
     if let (Some(reason), false) = (reason, args.list) {
         eprintln!("the soak is left out: {reason}");
     }
-    let run = move || match soak(&is_interrupted) {
-        true => Ok(()),
-        false => Err(Failed::without_message()),
+    let run = move || {
+        if soak(&is_interrupted) {
+            Ok(())
+        } else {
+            Err(Failed::without_message())
+        }
     };
     let trials = vec![Trial::test("soak", run).with_ignored_flag(reason.is_some())];
     libtest_mimic::run(&args, trials).exit_code()
@@ -197,9 +200,10 @@ fn soak(is_interrupted: &Arc<AtomicBool>) -> bool {
         command.args(["--label", &label]);
     }
     let mut sorts = SORTS.to_vec();
-    match builds::has_buildx(&dir.join("docker-config")) {
-        true => sorts.push(BUILDX),
-        false => println!("soak: no buildx here, so without it"),
+    if builds::has_buildx(&dir.join("docker-config")) {
+        sorts.push(BUILDX);
+    } else {
+        println!("soak: no buildx here, so without it");
     }
     let soak = Soak {
         seed,
@@ -237,10 +241,7 @@ impl Soak {
         for n in 0.. {
             let left = time.saturating_sub(start.elapsed());
             // The second round of the short run, in which the daemon restarts, is never left out.
-            let is_over = match is_long {
-                true => left < length / 3,
-                false => n == 2,
-            };
+            let is_over = if is_long { left < length / 3 } else { n == 2 };
             let is_over = is_over || self.is_interrupted.load(Ordering::Relaxed);
             if is_over || self.tally.violations.lock().unwrap().len() >= 20 {
                 break;

@@ -80,9 +80,10 @@ impl Operation<'_> {
                 other => other,
             })?;
         add(&self.soak.tally.checked, 1);
-        match self.soak.is_labelled(&labels) {
-            true => Ok(object),
-            false => wrong(format!("{kind} {name} has the labels {labels}")),
+        if self.soak.is_labelled(&labels) {
+            Ok(object)
+        } else {
+            wrong(format!("{kind} {name} has the labels {labels}"))
         }
     }
 
@@ -136,9 +137,10 @@ impl Operation<'_> {
         length: u64,
     ) -> Done {
         let is_chunked = self.random.one_in(2);
-        let framing = match is_chunked {
-            true => "Transfer-Encoding: chunked".to_owned(),
-            false => format!("Content-Length: {length}"),
+        let framing = if is_chunked {
+            "Transfer-Encoding: chunked".to_owned()
+        } else {
+            format!("Content-Length: {length}")
         };
         client.send(format!("{head}{framing}\r\n\r\n"))?;
         self.send_pieces(client, body, is_chunked)?;
@@ -284,12 +286,12 @@ impl Operation<'_> {
         let what = format!("{:?}", command.get_args().collect::<Vec<_>>());
         let finished = self.finish(command, input)?;
         let stderr = &finished.stderr;
-        match finished.is_success {
-            true => Ok(finished.stdout),
-            false if stderr.contains("Error response from daemon") => {
-                Err(Fail::said(500, stderr).during(&what))
-            }
-            false => broken(format!("{what}: {stderr}")),
+        if finished.is_success {
+            Ok(finished.stdout)
+        } else if stderr.contains("Error response from daemon") {
+            Err(Fail::said(500, stderr).during(&what))
+        } else {
+            broken(format!("{what}: {stderr}"))
         }
     }
 

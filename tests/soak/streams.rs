@@ -27,9 +27,10 @@ fn frame(client: &mut Client) -> Done<Option<Vec<u8>>> {
     if !matches!(header[..4], [1 | 2, 0, 0, 0]) {
         let mut rest = header.to_vec();
         client.take(500).read_to_end(&mut rest)?;
-        return match is_text(&rest) {
-            true => broken(String::from_utf8_lossy(&rest)),
-            false => wrong(format!("no frame: {header:?}")),
+        return if is_text(&rest) {
+            broken(String::from_utf8_lossy(&rest))
+        } else {
+            wrong(format!("no frame: {header:?}"))
         };
     }
     let length = u32::from_be_bytes(header[4..].try_into().unwrap());
@@ -196,9 +197,10 @@ fn check_lines(text: &[u8], name: &str, n_lines: u64) -> Done<bool> {
             return wrong(format!("line {n} of the log is {line:?}"));
         }
     }
-    match n_whole as u64 > n_lines {
-        true => wrong(format!("{n_whole} lines of {n_lines}")),
-        false => Ok(n_whole as u64 == n_lines),
+    if n_whole as u64 > n_lines {
+        wrong(format!("{n_whole} lines of {n_lines}"))
+    } else {
+        Ok(n_whole as u64 == n_lines)
     }
 }
 

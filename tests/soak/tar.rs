@@ -58,9 +58,10 @@ pub fn check(archive: &mut impl Read, mut data: Data) -> Done {
         }
     }
     io::copy(archive.into_inner(), &mut io::sink())?;
-    match is_seen && data.left() == 0 {
-        true => Ok(()),
-        false => wrong(format!("{} bytes are missing in the archive", data.left())),
+    if is_seen && data.left() == 0 {
+        Ok(())
+    } else {
+        wrong(format!("{} bytes are missing in the archive", data.left()))
     }
 }
 

@@ -54,9 +54,10 @@ pub fn cases() -> Vec<Covered> {
     let mut cases = Vec::new();
     for &(variant, parameters, labels) in PARAMETERS {
         // Podman takes the last of several parameters.
-        let on = match variant.starts_with("labels ") {
-            true => On::Docker,
-            false => On::Any,
+        let on = if variant.starts_with("labels ") {
+            On::Docker
+        } else {
+            On::Any
         };
         for (builder, version, on) in [("classic", "", on), ("BuildKit", "&version=2", On::Docker)]
         {

@@ -106,9 +106,10 @@ const PODMAN_CHANGES: &[&str] = &[
 ];
 
 fn changes() -> &'static [&'static str] {
-    match engine().is_podman() {
-        true => PODMAN_CHANGES,
-        false => CHANGES,
+    if engine().is_podman() {
+        PODMAN_CHANGES
+    } else {
+        CHANGES
     }
 }
 

@@ -249,9 +249,10 @@ fn secret(parameters: &str) {
     let target = format!("{LIBPOD}/secrets/create?name={}{parameters}", secret.0);
     let response = case.upload(&target, "application/octet-stream", b"abc");
     assert_eq!(response.status(), 200, "{response:?}");
-    let own = match parameters.is_empty() {
-        true => own(&[]),
-        false => own(&[("own", "1")]),
+    let own = if parameters.is_empty() {
+        own(&[])
+    } else {
+        own(&[("own", "1")])
     };
     secret.assert_labels(&case.labels_over(&own));
 }
@@ -269,9 +270,10 @@ fn compat_secret() {
 
 /// The label that changes of this text set.
 fn own_of(changes: &str) -> LabelMap {
-    match changes.is_empty() {
-        true => own(&[]),
-        false => own(&[("own", "1")]),
+    if changes.is_empty() {
+        own(&[])
+    } else {
+        own(&[("own", "1")])
     }
 }
 
