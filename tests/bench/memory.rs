@@ -1,4 +1,4 @@
-//! The memory of the proxy (VmRSS) with clients by the thousand, after they went, and when as many
+//! The memory of the proxy (VmRSS) with thousands of clients, after they have left, and when as many
 //! come again.
 
 use std::fs;
@@ -13,13 +13,16 @@ use crate::daemon::{SWITCH, response};
 use crate::start;
 use crate::times::PING;
 
+/// The smaller number of clients.
 const FEW: usize = 1000;
+/// The larger number of clients, if the machine allows it.
 const MANY: usize = 10_000;
 
-/// What both ends say first in a tunnel.
+/// A request that becomes a tunnel.
 const ATTACH: &str = "POST /containers/c/attach HTTP/1.1\r\nHost: docker\r\n\
      Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
 
+/// What a client does before it idles.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Silent,
@@ -32,8 +35,8 @@ impl Kind {
         if self == Kind::Tunnel { 2 } else { 1 }
     }
 
-    /// How many there can be: each has two descriptors in the proxy, and here; and half of the
-    /// threads that the machine has left are enough.
+    /// Returns how many clients of this kind to connect: [`MANY`], or what the machine allows. Each
+    /// needs two descriptors in the proxy and two here. Half of the free threads may be used.
     fn most(self, descriptors: u64) -> usize {
         let of = |text: &str| text.trim().parse::<usize>().unwrap();
         let load = fs::read_to_string("/proc/loadavg").unwrap();
@@ -67,9 +70,9 @@ pub fn print() {
     println!("\nAt rest it is {} KiB.", at_rest / 1024);
 }
 
-/// Prints a line, and returns what the proxy has at rest, in bytes.
+/// Prints a row. Returns the memory of the proxy at rest, in bytes.
 fn measure(kind: Kind, name: &str, n: usize, path: &Path, daemon: &UnixListener) -> usize {
-    // One for each line, since what is kept would count for the next.
+    // A new proxy for each row: what it kept would count for the next row.
     let (proxy, _dir) = start(path);
     wait_for_rest(&proxy, 2);
     let at_rest = proxy.usage().memory;
@@ -91,7 +94,7 @@ fn measure(kind: Kind, name: &str, n: usize, path: &Path, daemon: &UnixListener)
     at_rest
 }
 
-/// Both ends of a connection through the proxy.
+/// Connects a client and returns both ends. The daemon has none if the client says nothing.
 fn client(kind: Kind, proxy: &Proxy, daemon: &UnixListener) -> (UnixStream, Option<UnixStream>) {
     let mut client = proxy.connect();
     let (request, answer) = match kind {
@@ -102,7 +105,7 @@ fn client(kind: Kind, proxy: &Proxy, daemon: &UnixListener) -> (UnixStream, Opti
     client.write_all(request.as_bytes()).unwrap();
     let mut conn = loop {
         let (mut conn, _) = daemon.accept().unwrap();
-        // The proxy has tried it when it started.
+        // Skips connections on which nothing comes.
         if conn.read(&mut [0; 4096]).unwrap() > 0 {
             break conn;
         }

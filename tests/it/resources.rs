@@ -1,4 +1,4 @@
-//! Threads, descriptors and memory: what many clients take is given back.
+//! Threads, descriptors and memory: the proxy gives back what its clients took.
 
 use std::sync::Barrier;
 use std::thread;
@@ -102,10 +102,10 @@ fn clients_that_vanish_leave_nothing_behind() {
             conn.expect(request);
             conn.send(response);
             client.expect(response);
-            // The daemon keeps its end.
+            // The daemon keeps its end open.
             kept.push(conn);
         }
-        // Half a head, half a create.
+        // Half a head, and a create that lacks a byte.
         proxy.client().send("GET /_ping HT");
         proxy.client().send(&CREATE[..CREATE.len() - 1]);
     }
