@@ -3,8 +3,8 @@
 //!
 //! Exchanges go through the proxy and straight to the same daemon in turn, so other work of the
 //! machine slows down both. The daemon is the benchmark's own and does next to nothing. If
-//! `DOCKER_LABEL_PROXY_TEST_ENGINE` names a real daemon, that is measured too. `BENCH_ROUNDS` (5) is
-//! the number of rounds.
+//! `DOCKER_LABEL_PROXY_TEST_ENGINE` names a real daemon, that is measured too. `BENCH_ROUNDS` (5)
+//! is the number of rounds.
 
 #![allow(unreachable_pub, reason = "nothing of a program is reachable")]
 #![allow(

@@ -1,5 +1,5 @@
-//! The memory of the proxy (VmRSS) with thousands of clients, after they have left, and when as many
-//! come again.
+//! The memory of the proxy (VmRSS) with thousands of clients, after they have left, and when as
+//! many come again.
 
 use std::fs;
 use std::io::{Read, Write};

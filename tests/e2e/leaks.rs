@@ -1,4 +1,4 @@
-//! What is left in the proxy when clients are gone: no thread, no descriptor, no memory.
+//! Clients that leave: no thread, no descriptor and no memory of theirs stays in the proxy.
 
 use std::net::Shutdown;
 
@@ -10,7 +10,7 @@ use crate::{Test, test};
 
 pub fn tests() -> Vec<Test> {
     vec![
-        test("leaks/nothing after a client vanished from attach", || {
+        test("leaks/none after clients vanish from attach", || {
             vanish(101, |container| {
                 format!(
                     "POST /containers/{container}/attach?stream=1&stdin=1&stdout=1 HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 0\r\n\r\n"
@@ -18,7 +18,7 @@ pub fn tests() -> Vec<Test> {
             });
         }),
         test(
-            "leaks/nothing after a client vanished from attach without Upgrade",
+            "leaks/none after clients vanish from attach without Upgrade",
             || {
                 vanish(200, |container| {
                     json_request(
@@ -29,18 +29,18 @@ pub fn tests() -> Vec<Test> {
                 });
             },
         ),
-        test("leaks/nothing after a client vanished from events", || {
+        test("leaks/none after clients vanish from events", || {
             vanish(200, |container| {
                 let filters = format!("{{%22container%22:[%22{container}%22]}}");
                 json_request("GET", &format!("/events?filters={filters}"), None)
             });
         }),
-        test("leaks/nothing after a client vanished from wait", || {
+        test("leaks/none after clients vanish from wait", || {
             vanish(200, |container| {
                 json_request("POST", &format!("/containers/{container}/wait"), None)
             });
         }),
-        test("leaks/nothing after a client vanished from logs -f", || {
+        test("leaks/none after clients vanish from logs -f", || {
             vanish(200, |container| {
                 json_request(
                     "GET",
@@ -50,20 +50,20 @@ pub fn tests() -> Vec<Test> {
             });
         }),
         test(
-            "leaks/nothing after 10000 requests on one connection",
+            "leaks/none after 10000 requests on one connection",
             many_requests,
         ),
         test(
-            "leaks/nothing after 200 connections at the same time",
+            "leaks/none after 200 connections at the same time",
             many_connections,
         ),
     ]
 }
 
-/// Sends a request whose answer does not end, and vanishes.
+/// Connects clients whose responses do not end, and drops them.
 fn vanish(status: u16, request: fn(&str) -> String) {
     let case = Case::new();
-    // It says nothing: nobody learns by writing that the client is gone.
+    // The container prints nothing: no failing write tells that the clients are gone.
     let container = case.running_container(UNTIL_RELEASED);
     let before = case.proxy.at_rest();
     let mut wires: Vec<Wire> = (0..5).map(|_| case.connect()).collect();
@@ -79,7 +79,7 @@ fn vanish(status: u16, request: fn(&str) -> String) {
     );
     drop(wires);
     case.proxy.expect_at_rest(before);
-    // And the daemon's side of it is in order.
+    // The engine still serves creates.
     case.assert_next_create_is_labelled(&mut case.connect());
 }
 
@@ -122,7 +122,7 @@ fn many_connections() {
             held.threads >= before.threads + 200 && held.descriptors >= before.descriptors + 400,
             "{held:?}"
         );
-        // Some end in order, the others just vanish.
+        // Some half-close first, the others just vanish.
         for stream in streams.iter().step_by(2) {
             stream.shutdown(Shutdown::Write).unwrap();
         }

@@ -1,4 +1,4 @@
-//! Large things on their way through: they arrive whole, and the proxy does not hold them.
+//! Large transfers: they arrive whole, and the proxy does not buffer them.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -30,7 +30,7 @@ const LARGE: usize = 120_000_000;
 /// program, its buffers and its stacks, but not for what passes.
 const MEMORY: usize = 32 << 20;
 
-/// Nothing that compresses.
+/// Returns bytes that do not compress.
 fn random(length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     File::open("/dev/urandom")

@@ -5,8 +5,8 @@
 //! - `valid/NAME.http` is forwarded; `NAME.forwarded` has what the daemon receives.
 //! - `invalid/NAME.http` is refused, and the connection closed; `NAME.refused` has the status and
 //!   the message of the refusal.
-//! - `refused/NAME.http` is valid HTTP that cannot be labelled. It has a `NAME.refused` too, but the
-//!   connection goes on.
+//! - `refused/NAME.http` is valid HTTP that cannot be labelled. It has a `NAME.refused` too, but
+//!   the connection goes on.
 //!
 //! With `BLESS=1` in the environment the outcomes are written instead of compared: read the diff.
 

@@ -1,4 +1,4 @@
-//! What flows while a container runs: attach and exec both ways, logs and events.
+//! Streams of running containers: attach and exec in both directions, logs and events.
 
 use std::io::{Read, empty};
 use std::thread;
@@ -11,12 +11,12 @@ use crate::random::{Data, Random};
 
 const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: tcp\r\n";
 
-/// What the daemon says of an error within a tunnel. Our data are noise, never that.
+/// Whether this is an error message of the daemon within a tunnel. Our data are noise, never text.
 fn is_text(bytes: &[u8]) -> bool {
     bytes.len() > 8 && bytes.ends_with(b"\n") && bytes.is_ascii()
 }
 
-/// The content of the daemon's next frame; nothing at the end.
+/// Reads the content of the daemon's next frame. Returns `None` at the end.
 fn frame(client: &mut Client) -> Done<Option<Vec<u8>>> {
     let mut header = [0; 8];
     let n = client.read(&mut header)?;
@@ -85,7 +85,7 @@ fn echo(op: &mut Operation<'_>, client: &mut Client, data: Data, closes_at_once:
     }
 }
 
-/// Expects that the connection becomes a tunnel.
+/// Checks that the connection becomes a tunnel.
 fn hijacked(client: &mut Client) -> Done {
     let head = client.head()?;
     match head.status() {
@@ -148,7 +148,7 @@ fn check_output(op: &Operation<'_>, out: &[u8], mut data: Data) -> Done {
     Ok(())
 }
 
-/// For a container that waits until it is removed.
+/// The script of a container that waits until it is removed.
 const WAITS: &str = "sleep 1000";
 
 pub fn exec(op: &mut Operation<'_>) -> Done {
@@ -186,7 +186,8 @@ pub fn exec_command(op: &mut Operation<'_>) -> Done {
     op.remove(Kind::Container, &name)
 }
 
-/// Checks that lines come in order, each once; `text` may end within one.
+/// Checks that lines come in order, each once. `text` may end within one. Returns whether it has
+/// all of them.
 fn check_lines(text: &[u8], name: &str, n_lines: u64) -> Done<bool> {
     let text = String::from_utf8_lossy(text);
     let whole = text.ends_with('\n');
@@ -214,7 +215,7 @@ pub fn logs(op: &mut Operation<'_>) -> Done {
     let name = op.name("logs");
     let n_lines = 1 + op.random.below(3000);
     op.container(&name, &printer(&name, n_lines, WAITS))?;
-    // Before it has started there is no log to be followed.
+    // A container that was not started has no log to follow.
     op.start(&name)?;
     let mut client = op.proxy()?;
     client.send(request(
@@ -253,7 +254,8 @@ pub fn logs(op: &mut Operation<'_>) -> Done {
 pub fn logs_command(op: &mut Operation<'_>) -> Done {
     let name = op.name("logs");
     let n_lines = 1 + op.random.below(3000);
-    // The daemon's own "follow" may miss lines that are printed right before the end.
+    // Following a log may miss lines that are printed right before the exit, even without the
+    // proxy.
     op.container(&name, &printer(&name, n_lines, "sleep 1"))?;
     op.start(&name)?;
     let text = op.succeed(op.docker(&["logs", "--follow", &name]), empty())?;

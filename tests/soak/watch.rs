@@ -1,5 +1,5 @@
-//! What must hold at all times: the proxy lives, holds no more than its clients need, and all that
-//! the engine has is labelled.
+//! What must hold at all times: the proxy lives, holds no more than its clients need, and
+//! everything on the engine is labelled.
 
 use std::collections::{HashMap, HashSet};
 use std::thread;
@@ -13,13 +13,13 @@ use crate::client::{Done, Fail};
 use crate::engine::Object;
 use crate::tally::{add, read};
 
-/// How long the proxy and the engine may take to notice that all clients are gone.
+/// How long the proxy and the engine may take to notice that all clients have left.
 const REST: Duration = Duration::from_secs(60);
 
-/// How much more memory the proxy may hold at rest at the end than after the first rounds, in KiB.
+/// How much the proxy's memory at rest may grow after the first rounds, in KiB.
 const GROWTH_KIB: usize = 2048;
 
-/// The most that the proxy may ever have had in memory, in KiB.
+/// The most memory that the proxy may ever have, in KiB.
 const PEAK_KIB: usize = 64 * 1024;
 
 /// What the proxy was seen to hold.
@@ -29,7 +29,7 @@ pub struct Samples {
     pub least: Option<Usage>,
     pub most: Usage,
     pub last: Usage,
-    /// Memory each time that it was at rest, in KiB.
+    /// Its memory each time that it was at rest, in KiB.
     pub at_rest_kib: Vec<usize>,
 }
 
@@ -91,7 +91,7 @@ impl Soak {
         labels["soak.job"] == *self.job && labels["soak.note"] == crate::NOTE_VALUE
     }
 
-    /// All that the engine has without our labels.
+    /// Lists all objects of the engine without our labels.
     fn unlabelled(&self) -> Done<Vec<Object>> {
         let mut objects = self.engine.objects()?;
         add(&self.tally.checked, objects.len() as u64);
@@ -99,14 +99,14 @@ impl Soak {
         Ok(objects)
     }
 
-    /// Looks for unlabelled objects while the work goes on. What is seen once may still be in the
-    /// making: the daemon shows a volume before it has written down its labels.
+    /// Looks for unlabelled objects while the work goes on. An object seen once may still be in the
+    /// making: the daemon lists a volume before it has stored its labels.
     pub fn sweep(&self, seen: &mut HashMap<String, u32>) {
         let start = Instant::now();
         let found = match self.unlabelled() {
             Ok(found) => found,
             Err(Fail::Stuck(what)) => return self.tally.violation(format!("the engine: {what}")),
-            // It may stumble over what is removed meanwhile.
+            // Objects that are removed meanwhile can make a listing fail.
             Err(fail @ Fail::Declined(_)) => return self.tally.count("listing", Err(fail), true),
             Err(fail) if !self.engine.was_away_since(start) => {
                 return self.tally.violation(format!("the engine: {fail}"));
@@ -116,7 +116,7 @@ impl Soak {
         let ids: HashSet<&String> = found.iter().map(|object| &object.id).collect();
         seen.retain(|id, _| ids.contains(id));
         for object in &found {
-            // Those of builds are looked at when all is quiet.
+            // Containers of build steps are checked at the end of the round.
             let times = seen.entry(object.id.clone()).or_default();
             *times += 1;
             if *times == 2 && !object.is_build_step && !self.is_excused(object) {
@@ -126,8 +126,9 @@ impl Soak {
         }
     }
 
-    /// A killed daemon leaves a volume whose labels it has not written down yet; its client got
-    /// no answer. And one that ends leaves the containers of a build's steps.
+    /// Whether the daemon is to blame. A daemon that is killed can leave a volume whose labels it
+    /// has not stored yet, and whose client got no response. One that ends in any way can leave the
+    /// containers of build steps.
     fn is_excused(&self, object: &Object) -> bool {
         match self.signal_in_round() {
             Some(_) if object.is_build_step => true,
@@ -136,8 +137,8 @@ impl Soak {
         }
     }
 
-    /// With all clients gone: the proxy has let go of everything, nothing in the engine is
-    /// unlabelled, and our label finds all there is, which is then removed.
+    /// Checks, after all clients have left, that the proxy has let go of everything, that no object
+    /// of the engine is unlabelled, and that our label finds all of them. Removes them.
     pub fn rest(&self) {
         let base = self.samples.lock().unwrap().base;
         let start = Instant::now();
@@ -168,12 +169,13 @@ impl Soak {
         }
     }
 
-    /// Removes what the label finds; then nothing may be left.
+    /// Removes what the label finds, and checks that nothing is left.
     fn clean(&self) -> Done {
         let filters = format!("filters={{%22label%22:[%22soak.job={}%22]}}", self.job);
         let (mut seen, mut excused) = (HashMap::new(), HashSet::new());
         let start = Instant::now();
-        // Twice in a row nothing: what a client left behind as it was killed may still be made.
+        // Nothing must be found twice in a row: the daemon may still be creating objects of clients
+        // that were killed.
         let mut times_clean = 0;
         while times_clean < 2 {
             let mut left = Vec::new();
@@ -202,7 +204,7 @@ impl Soak {
                                 .as_array()
                                 .is_some_and(|names| names.contains(&object.id.clone().into()))
                     });
-                    // Or it has gone by itself meanwhile, which shows in the next turn.
+                    // Otherwise it has vanished by itself, which the next listing shows.
                     if is_found {
                         self.engine.remove(&object)?;
                     }
@@ -233,19 +235,19 @@ impl Soak {
             }
             thread::sleep(Duration::from_millis(100));
         }
-        // The steps of builds, and BuildKit's cache.
+        // Removes the steps of builds and BuildKit's cache.
         for prune in ["/images/prune", "/build/prune"] {
             self.engine.connect()?.ask("POST", prune, None)?;
         }
         Ok(())
     }
 
-    /// Compares the memory at the end with that of the beginning.
+    /// Checks that the memory at rest has not grown, and that the peak was low.
     pub fn conclude_memory(&self) {
         let samples = self.samples.lock().unwrap();
         println!("soak: the proxy: {}", samples.line());
         println!("soak: RSS at rest, KiB: {:?}", samples.at_rest_kib);
-        // The first rounds touch what stays: code, the allocator's arenas.
+        // The first rounds load code and set up the allocator's arenas, which stay.
         let rounds = samples.at_rest_kib.get(2..).unwrap_or_default();
         let third = rounds.len() / 3;
         if third >= 3 {

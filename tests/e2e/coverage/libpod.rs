@@ -1,4 +1,4 @@
-//! What is created by Podman's own API.
+//! Objects that are created by Podman's own API.
 
 use serde_json::{Value, json};
 use support::Kind;
@@ -72,7 +72,7 @@ pub fn cases() -> Vec<Covered> {
     ]
 }
 
-/// The version without which no path of this API is one.
+/// The prefix of this API. Its paths need a version.
 const LIBPOD: &str = "/v4.0.0/libpod";
 
 fn container(members: &Value, paths: &[&str]) {
@@ -82,7 +82,7 @@ fn container(members: &Value, paths: &[&str]) {
 }
 
 impl Case {
-    /// As [`Case::assert_container`], of a container with a label `own`.
+    /// Like [`Case::assert_container`], for a container with a label `own`.
     fn assert_container_labels(&self, name: &str, paths: &[&str]) -> LabelMap {
         self.assert_labels(Kind::Container, name, &own(&[("own", "1")]));
         let volumes = super::volumes_of(name);
@@ -140,7 +140,7 @@ fn container_image_volumes() {
     assert_eq!(volumes["/w"], case.name("w"));
 }
 
-/// Removes a pod, with its containers, before the case removes the rest.
+/// A pod. Dropping it removes it with its containers, before the case removes the rest.
 struct Pod(String);
 
 impl Drop for Pod {
@@ -225,7 +225,7 @@ fn anonymous_volume() {
     );
 }
 
-/// A secret, removed when dropped.
+/// A secret. Dropping it removes it.
 struct Secret(String);
 
 impl Secret {
@@ -268,7 +268,7 @@ fn compat_secret() {
     secret.assert_labels(&case.labels_over(&own(&[("own", "1")])));
 }
 
-/// The label that changes of this text set.
+/// The client's label that `changes` sets.
 fn own_of(changes: &str) -> LabelMap {
     if changes.is_empty() {
         own(&[])

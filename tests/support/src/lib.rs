@@ -4,6 +4,7 @@
 //! Helpers here fail by panicking with the reason, since a failed helper is a failed test. What a
 //! single suite needs (the scripted daemon, the engine, the operations of the soak) stays there.
 
+mod docker;
 pub mod frames;
 mod kind;
 mod message;
@@ -13,6 +14,7 @@ mod temp_dir;
 mod usage;
 mod wire;
 
+pub use docker::docker;
 pub use kind::Kind;
 pub use message::{Framing, Message, Text, find};
 pub use patience::{PATIENCE, happens, wait_until};
