@@ -12,7 +12,7 @@
 //!
 //! The floors, from the ground up; each uses only those below it:
 //!
-//! 1. `error`, `labels`, `policy`: values.
+//! 1. `error`, `text`, `labels`, `policy`: values.
 //! 2. `json`, `http1`, `http2`: formats and protocols, which know nothing of labels.
 //! 3. `inject`: the label injector, from the client's request to the labelled one.
 //! 4. `proxy`: sockets, connections, and the bytes between them.
@@ -38,6 +38,7 @@ mod json;
 mod labels;
 mod policy;
 mod proxy;
+mod text;
 
 pub use error::Error;
 pub use labels::{Label, Labels};

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use crate::error::Refusal;
 use crate::http1::percent::{encode, is_unreserved};
 use crate::http1::query::Query;
-use crate::inject::container::docker_volumes::{Image, asked, clean_path, targets};
+use crate::inject::container::docker_volumes::{Image, asked, targets};
 use crate::inject::container::podman_volumes::{Store, free};
 use crate::inject::image::dockerfile_changes::{self, Purpose};
 use crate::inject::object::{self, Empty, sole_as};
@@ -15,6 +15,7 @@ use crate::inject::request::{CreateRequest, Daemon, Rejection};
 use crate::inject::socket_mounts;
 use crate::json::{self, Object, string_map};
 use crate::policy::Policy;
+use crate::text::clean_path;
 
 /// The mount options that Podman gives to the volumes of an image.
 const IMAGE_VOLUME_OPTIONS: &str = r#"["rprivate","rw","nodev","exec"]"#;

@@ -14,6 +14,7 @@ use crate::inject::request::{CreateRequest, Daemon, Rejection};
 use crate::inject::socket_mounts;
 use crate::json::{self, Object};
 use crate::policy::Policy;
+use crate::text::clean_path;
 
 /// What opens a template in the mounts of a service.
 const TEMPLATE: &str = "{{";
@@ -80,10 +81,7 @@ fn label_volumes(
     }
     for path in image_volumes(container, draft, daemon)? {
         let wanted = escaped(&path);
-        if targets
-            .iter()
-            .any(|t| docker_volumes::clean_path(t) == wanted)
-        {
+        if targets.iter().any(|t| clean_path(t) == wanted) {
             continue;
         }
         if let Some(target) = targets.iter().find(|target| target.contains(TEMPLATE)) {

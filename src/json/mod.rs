@@ -9,6 +9,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::text::same_but_for_case;
+
 const NOT_UNICODE: &str = "a name that is not valid Unicode";
 
 /// A JSON object: its members in document order, keys and values as their JSON text.
@@ -247,20 +249,6 @@ fn json_iterator_hash(units: impl Iterator<Item = u32>) -> u64 {
     units.fold(0x811c_9dc5, |hash, unit| {
         (hash ^ u64::from(unit)).wrapping_mul(0x0100_0193)
     })
-}
-
-/// Whether two names differ at most in case, as Go folds the letters of ASCII
-/// (`strings.EqualFold`).
-pub(crate) fn same_but_for_case(a: &str, b: &str) -> bool {
-    a.chars().map(fold).eq(b.chars().map(fold))
-}
-
-fn fold(c: char) -> char {
-    match c {
-        '\u{17f}' => 's',
-        '\u{212a}' => 'k',
-        _ => c.to_ascii_lowercase(),
-    }
 }
 
 /// Reads values as Go decodes them one after the other into one `map[string]string`: members

@@ -9,7 +9,6 @@ use serde_json::value::RawValue;
 
 use crate::error::Refusal;
 use crate::http1::percent::{encode, is_unreserved};
-use crate::http1::target::clean;
 use crate::inject::container::podman_volumes;
 use crate::inject::object::{self, sole_as};
 use crate::inject::request::{Answer, CreateRequest, Daemon, Rejection};
@@ -17,6 +16,7 @@ use crate::json::{self, Object};
 pub(crate) use crate::labels::ANONYMOUS_VOLUME as ANONYMOUS;
 use crate::labels::Labels;
 use crate::policy::Policy;
+use crate::text::clean_path;
 
 /// Sees to it that all volumes of the create are labelled: named ones in `Binds` are created
 /// before it, all others get an entry in `Mounts` that carries the labels.
@@ -319,19 +319,6 @@ fn keys(map: &Object<'_>, field: &str) -> Result<Vec<String>, Refusal> {
     map.members()
         .map(|(key, _)| json::decode(key).ok_or_else(invalid))
         .collect()
-}
-
-/// The shortest form of a path, as `filepath.Clean` gives it; a relative one stays relative.
-pub(crate) fn clean_path(path: &str) -> String {
-    if !path.starts_with('/') {
-        return path.to_owned();
-    }
-    let clean = clean(path.as_bytes());
-    let clean = clean
-        .strip_suffix(b"/")
-        .filter(|clean| !clean.is_empty())
-        .unwrap_or(&clean);
-    String::from_utf8_lossy(clean).into_owned()
 }
 
 #[cfg(test)]

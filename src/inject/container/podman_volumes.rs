@@ -6,12 +6,13 @@
 use std::collections::HashSet;
 
 use crate::error::Refusal;
-use crate::inject::container::docker_volumes::{self, ANONYMOUS, Volumes, clean_path, mounts_of};
+use crate::inject::container::docker_volumes::{self, ANONYMOUS, Volumes, mounts_of};
 use crate::inject::object::{self, sole_as};
 use crate::inject::request::{CreateRequest, Daemon, Rejection};
 use crate::inject::socket_mounts;
 use crate::json::{self, Object};
 use crate::policy::Policy;
+use crate::text::clean_path;
 
 /// Creates the volumes of a create with the labels, and puts the names of the anonymous ones
 /// into it. `image` is where the image wants volumes.
