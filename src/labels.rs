@@ -1,11 +1,9 @@
-//! The operator's labels: what a label may look like, where they are read from, and how they
-//! are laid over the labels of a client. Knows JSON text, but nothing of requests.
+//! The operator's labels: what a label may look like, and where they are read from. How they are
+//! written into a create is left to `inject`.
 
-use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::error::Error;
-use crate::json;
 
 /// What the keys of the labels begin with that the daemon lays over those of a task's container
 /// (`systemLabelPrefix` in moby daemon/cluster/executor/container).
@@ -130,27 +128,6 @@ impl Labels {
         });
         Labels(labels.collect())
     }
-
-    /// The JSON object of the client's labels with these laid over them: a client's label stays
-    /// where it was unless its key is one of these, and these come last. Podman writes labels as
-    /// `KEY=VALUE` on the way, so the client's key `a=b` is its key `a` too.
-    pub(crate) fn over(&self, client: &[(String, String)]) -> String {
-        let is_forced = |key: &str| {
-            let key = key.split('=').next();
-            self.0.iter().any(|label| Some(&*label.key) == key)
-        };
-        let kept = client.iter().filter(|(key, _)| !is_forced(key));
-        let forced = self.0.iter().map(|label| (&label.key, &label.value));
-        let mut object = String::from("{");
-        for (key, value) in kept.map(|(key, value)| (key, value)).chain(forced) {
-            if object.len() > 1 {
-                object.push(',');
-            }
-            let _ = write!(object, "{}:{}", json::string(key), json::string(value));
-        }
-        object.push('}');
-        object
-    }
 }
 
 /// Reads a label file as `docker run --label-file` does: a label a line, blank lines and lines
@@ -258,15 +235,6 @@ mod tests {
                 .to_string()
                 .starts_with("no label given")
         );
-    }
-
-    #[test]
-    fn the_operators_value_wins_and_the_clients_other_labels_stay() {
-        let labels = labels(&["a=1", "b=\"\\"]).unwrap();
-        let client = [("z", "26"), ("a", "0"), ("a=1", "0")];
-        let client = client.map(|(k, v)| (k.to_owned(), v.to_owned()));
-        assert_eq!(labels.over(&client), r#"{"z":"26","a":"1","b":"\"\\"}"#);
-        assert_eq!(labels.over(&[]), r#"{"a":"1","b":"\"\\"}"#);
     }
 
     #[test]

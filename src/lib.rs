@@ -44,7 +44,7 @@ pub use error::Error;
 pub use labels::{Label, Labels};
 pub use proxy::listener::Access;
 
-use policy::{Policy, Redirect};
+use policy::{Policy, Sockets};
 use proxy::cgroup;
 use proxy::connection::{Limits, Settings};
 use proxy::listener::{self, Listener};
@@ -72,8 +72,8 @@ pub fn run(args: args::Args) -> Result<(), Error> {
         let daemon = args.daemon.clone();
         spawn("cgroup", move || cgroup::check(&parent, &daemon))?;
     }
-    let redirect = match args.redirects_socket_mounts {
-        true => Some(Redirect {
+    let socket_mounts = match args.redirects_socket_mounts {
+        true => Some(Sockets {
             daemon: absolute(&args.daemon)?,
             proxy: absolute(&args.listen)?,
         }),
@@ -82,7 +82,7 @@ pub fn run(args: args::Args) -> Result<(), Error> {
     let policy = Policy {
         labels: args.labels,
         cgroup_parent: args.cgroup_parent,
-        redirect,
+        socket_mounts,
     };
     let max_connections = listener::allow_connections(args.max_connections);
     let settings = Arc::new(Settings {

@@ -13,7 +13,7 @@ use crate::http1::target::Target;
 use crate::http2;
 use crate::inject::buildkit::{self, Method};
 use crate::inject::recipe::Recipe;
-use crate::inject::request::{Answer, CreateRequest, Daemon};
+use crate::inject::request::{Answer, Create, CreateRequest, Daemon, Rejection};
 use crate::labels::{Label, Labels};
 use crate::policy::Policy;
 use reference::{Json, Read, chunks, fold, instructions, pairs, unescape};
@@ -26,7 +26,7 @@ fn policy() -> Policy {
     Policy {
         labels: Labels::new(labels).expect("two labels"),
         cgroup_parent: None,
-        redirect: None,
+        socket_mounts: None,
     }
 }
 
@@ -227,6 +227,19 @@ impl Script<'_> {
     }
 }
 
+/// Labels a request by a recipe.
+fn apply(
+    recipe: Recipe,
+    request: &mut CreateRequest,
+    script: &mut Script<'_>,
+) -> Result<(), Rejection> {
+    let policy = policy();
+    let mut create = Create::new(std::mem::take(request), &policy, script);
+    let result = recipe.apply(&mut create);
+    *request = create.request;
+    result
+}
+
 fn is_labelled(object: &Json, field: &str) -> bool {
     let labels = policy().labels;
     labels
@@ -264,7 +277,7 @@ pub fn json(bytes: &[u8]) {
         answers: parts.collect(),
         asked: Vec::new(),
     };
-    if recipe.apply(&mut draft, &policy(), &mut script).is_err() {
+    if apply(recipe, &mut draft, &mut script).is_err() {
         return;
     }
     let once = draft.body.clone();
@@ -273,7 +286,7 @@ pub fn json(bytes: &[u8]) {
     if recipe == Recipe::Container {
         check_volumes(&body, &script);
     }
-    let again = recipe.apply(&mut draft, &policy(), &mut script);
+    let again = apply(recipe, &mut draft, &mut script);
     assert!(again.is_ok(), "{again:?}");
     let again = Json::parse(&draft.body).expect("what is sent is JSON");
     assert_eq!(again.sorted(), body.sorted());
@@ -431,7 +444,7 @@ pub fn query(bytes: &[u8]) {
         answers: vec![b"", b"", answer],
         asked: Vec::new(),
     };
-    if recipe.apply(&mut draft, &policy(), &mut script).is_err() {
+    if apply(recipe, &mut draft, &mut script).is_err() {
         return;
     }
     let (before, after) = (pairs(&client), pairs(&draft.query));

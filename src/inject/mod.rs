@@ -8,8 +8,10 @@ pub(crate) mod buildkit;
 pub(crate) mod container;
 pub(crate) mod image;
 pub(crate) mod libpod;
+mod mounts;
 pub(crate) mod network;
 pub(crate) mod object;
+mod overlay;
 pub(crate) mod recipe;
 pub(crate) mod request;
 pub(crate) mod routes;
@@ -18,3 +20,5 @@ pub(crate) mod socket_mounts;
 pub(crate) mod swarm;
 #[cfg(test)]
 pub(crate) mod test;
+pub(crate) mod volume;
+mod volume_store;

@@ -2,12 +2,9 @@
 
 use std::fmt;
 
-use crate::inject::image::build::{self, Form};
-use crate::inject::image::{commit, import};
-use crate::inject::object::{self, Empty};
-use crate::inject::request::{CreateRequest, Daemon, Rejection};
-use crate::inject::{container, libpod, network, service, socket_mounts, swarm};
-use crate::policy::Policy;
+use crate::inject::image::{build, commit, import};
+use crate::inject::request::{Create, Rejection};
+use crate::inject::{container, libpod, network, object, service, swarm, volume};
 
 /// How the labels get into a create.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,29 +73,24 @@ impl Recipe {
     ///
     /// # Errors
     /// When it cannot be labelled, or the daemon says no to a question on its behalf.
-    pub(crate) fn apply(
-        self,
-        draft: &mut CreateRequest,
-        policy: &Policy,
-        daemon: &mut dyn Daemon,
-    ) -> Result<(), Rejection> {
+    pub(crate) fn apply(self, create: &mut Create<'_>) -> Result<(), Rejection> {
         match self {
-            Recipe::Container => container::label(draft, policy, daemon),
-            Recipe::Object => object::label(draft, policy, Empty::IsError),
-            Recipe::Volume => socket_mounts::volume(draft, policy),
-            Recipe::Network => network::label(draft, policy, daemon),
-            Recipe::Service => service::label(draft, policy, daemon),
-            Recipe::SwarmInit => swarm::label_init(draft, policy),
-            Recipe::SwarmUpdate => swarm::label_update(draft, policy, daemon),
-            Recipe::Build => build::label(draft, policy, Form::Object),
-            Recipe::LibpodBuild => build::label(draft, policy, Form::ObjectOrList),
-            Recipe::Commit => commit::label(draft, policy, daemon),
-            Recipe::ImageCreate => import::label(draft, policy, daemon),
-            Recipe::LibpodContainer => libpod::container(draft, policy, daemon),
-            Recipe::LibpodPod => libpod::pod(draft, policy, daemon),
-            Recipe::LibpodObject => libpod::object(draft, policy),
-            Recipe::LibpodSecret => libpod::secret(draft, policy),
-            Recipe::LibpodImport => libpod::import(draft, policy, daemon),
+            Recipe::Container => container::label(create),
+            Recipe::Object => object::label(create),
+            Recipe::Volume => volume::label(create),
+            Recipe::Network => network::label(create),
+            Recipe::Service => service::label(create),
+            Recipe::SwarmInit => swarm::label_init(create),
+            Recipe::SwarmUpdate => swarm::label_update(create),
+            Recipe::Build => build::label(create),
+            Recipe::LibpodBuild => build::label_libpod(create),
+            Recipe::Commit => commit::label(create),
+            Recipe::ImageCreate => import::label(create),
+            Recipe::LibpodContainer => libpod::container::label(create),
+            Recipe::LibpodPod => libpod::pod::label(create),
+            Recipe::LibpodObject => libpod::objects::label_network(create),
+            Recipe::LibpodSecret => libpod::objects::label_secret(create),
+            Recipe::LibpodImport => import::label_libpod(create),
         }
     }
 }

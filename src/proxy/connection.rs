@@ -16,7 +16,7 @@ use crate::http1::head::{HeadEnd, RequestHead};
 use crate::http1::target::{Target, with_query};
 use crate::http2;
 use crate::inject::recipe::Recipe;
-use crate::inject::request::{Answer, CreateRequest, Daemon, Rejection};
+use crate::inject::request::{Answer, Create, CreateRequest, Daemon, Rejection};
 use crate::inject::routes::{self, Action, Kind};
 use crate::policy::Policy;
 use crate::proxy::daemon::{self, ANSWER_LIMIT, Subrequest};
@@ -314,7 +314,10 @@ impl Connection<'_> {
         self.n_questions = 0;
         let was_empty = draft.body.is_empty();
         let settings = self.settings;
-        match recipe.apply(&mut draft, &settings.policy, self) {
+        let mut create = Create::new(draft, &settings.policy, self);
+        let labelled = recipe.apply(&mut create);
+        let draft = create.request;
+        match labelled {
             Ok(()) => (),
             Err(Rejection::Refusal(refusal)) => return Err(refusal),
             Err(Rejection::Answer(answer)) if !(400..600).contains(&answer.status) => {

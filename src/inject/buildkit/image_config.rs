@@ -2,9 +2,8 @@
 //! of the OCI image specification, of which `config` is what `docker inspect` shows as `Config`.
 
 use crate::inject::buildkit::Status;
-use crate::inject::object::lay_labels;
-use crate::inject::object::sole;
-use crate::json::{self, Object};
+use crate::inject::overlay::lay_labels;
+use crate::json::{self, MemberError, Object};
 use crate::labels::Labels;
 
 /// The environment that exporters give an image without a configuration
@@ -26,16 +25,11 @@ pub(super) struct Platform {
 /// names, and the engine then takes them whatever their case and merges what is there twice: so
 /// `config` becomes the only one of its kind.
 pub(super) fn label(image: &[u8], labels: &Labels) -> Result<String, Status> {
-    let wrong = |what| Status::invalid(format!("the image configuration {what}"));
+    let wrong = |what: &str| Status::invalid(format!("the image configuration {what}"));
     let mut image = Object::parse(image)
-        .map_err(|what| wrong(format!("is {what}")))?
-        .ok_or_else(|| wrong("is null".to_owned()))?;
-    let config = sole(&image, "config")?.unwrap_or("{}").to_owned();
-    let Ok(Some(mut config)) = Object::parse(config.as_bytes()) else {
-        return Err(wrong("has a config that is no object".to_owned()));
-    };
-    lay_labels(&mut config, "Labels", labels)?;
-    image.set("config", config.to_string());
+        .map_err(|error| wrong(&error.to_string()))?
+        .ok_or_else(|| wrong("is null"))?;
+    image.edit("config", |config| lay_labels(config, "Labels", labels))?;
     Ok(image.to_string())
 }
 
@@ -67,19 +61,21 @@ pub(super) fn platforms(text: &[u8]) -> Result<Vec<Platform>, Status> {
     let Some(object) = Object::parse(text).map_err(|_| wrong())? else {
         return Ok(Vec::new());
     };
-    let list: Vec<Object<'_>> = match sole(&object, "Platforms")? {
+    let list: Vec<Object<'_>> = match object.sole("Platforms")? {
         None => Vec::new(),
         Some(list) => json::decode(list).ok_or_else(wrong)?,
     };
     let read = |member: Object<'_>| {
-        let id = sole(&member, "ID")?.and_then(json::decode::<String>);
-        let platform = sole(&member, "Platform")?.and_then(json::decode::<Object<'_>>);
+        let id = member.sole("ID")?.and_then(json::decode::<String>);
+        let platform = member
+            .sole("Platform")?
+            .and_then(json::decode::<Object<'_>>);
         let (Some(id), Some(platform)) = (id, platform) else {
             return Err(wrong());
         };
         let mut members = Vec::new();
         for name in PLATFORM {
-            if let Some(value) = sole(&platform, name)? {
+            if let Some(value) = platform.sole(name)? {
                 members.push((name, value.to_owned()));
             }
         }
@@ -118,6 +114,12 @@ pub(super) fn host() -> Result<Platform, Status> {
     })
 }
 
+impl From<MemberError> for Status {
+    fn from(error: MemberError) -> Status {
+        Status::invalid(error.to_string())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,10 +153,7 @@ mod tests {
         for (image, message) in [
             (&b"null"[..], "the image configuration is null"),
             (b"[]", "the image configuration is not a JSON object"),
-            (
-                br#"{"config":[]}"#,
-                "the image configuration has a config that is no object",
-            ),
+            (br#"{"config":[]}"#, "config must be an object"),
             (
                 br#"{"config":{},"Config":{}}"#,
                 "the member config is given twice, in whatever case; give it once",

@@ -4,9 +4,8 @@
 
 use crate::error::Refusal;
 use crate::http1::query::Query;
-use crate::inject::request::{Daemon, Rejection};
-use crate::labels::{Label, Labels};
-use crate::policy::Policy;
+use crate::inject::request::{Create, Rejection};
+use crate::labels::Label;
 
 /// The longest line that the daemon's parser can take is below this (`bufio.MaxScanTokenSize`);
 /// some do not tell, and ignore it and all that follows.
@@ -49,21 +48,19 @@ enum Quoting {
 /// Appends the labels to the changes.
 ///
 /// # Errors
-/// 400 when the client's changes would keep them from being read, or when one cannot be written
-/// as a change; the daemon's own answer when it does not tell its version.
+/// When the client's changes would keep them from being read, when one cannot be written as a
+/// change, and when the daemon does not tell its version.
 pub(crate) fn append(
     query: &mut Query<'_>,
     purpose: Purpose,
-    version: &str,
-    policy: &Policy,
-    daemon: &mut dyn Daemon,
+    create: &mut Create<'_>,
 ) -> Result<(), Rejection> {
     query.check_case("changes")?;
     for change in query.all("changes") {
         check(change)?;
     }
-    let quoting = quoting(purpose, version, &policy.labels, daemon)?;
-    for label in policy.labels.iter() {
+    let quoting = quoting(purpose, create)?;
+    for label in create.labels().iter() {
         let line = line(label, quoting);
         if line.len() >= MAX_LINE_BYTES - 1 {
             let what = format!("the label {:?} is too long for a change", label.key());
@@ -74,23 +71,13 @@ pub(crate) fn append(
     Ok(())
 }
 
-/// How the daemon wants the labels quoted; it is asked only where that makes a difference.
-fn quoting(
-    purpose: Purpose,
-    version: &str,
-    labels: &Labels,
-    daemon: &mut dyn Daemon,
-) -> Result<Quoting, Rejection> {
-    if !labels
-        .iter()
-        .any(|label| label.value().contains(['\\', '"', '$']))
-    {
+/// How the daemon wants the labels quoted. Asks it only where that makes a difference.
+fn quoting(purpose: Purpose, create: &mut Create<'_>) -> Result<Quoting, Rejection> {
+    let needs_quoting = |label: &Label| label.value().contains(['\\', '"', '$']);
+    if !create.labels().iter().any(needs_quoting) {
         return Ok(Quoting::Dockerfile);
     }
-    let answer = daemon.get(&format!("{version}/version"))?;
-    if answer.status != 200 {
-        return Err(Rejection::Answer(answer));
-    }
+    let answer = create.get("/version")?;
     if !answer.is_podman {
         return Ok(Quoting::Dockerfile);
     }
@@ -183,10 +170,10 @@ fn check_heredoc(instruction: &str) -> Result<(), &'static str> {
     let is_safe = WITHOUT_HEREDOC
         .iter()
         .any(|safe| word.eq_ignore_ascii_case(safe));
-    match instruction.contains("<<") && !is_safe {
-        true => Err("may begin a heredoc, which would take in what follows; leave out the <<"),
-        false => Ok(()),
+    if instruction.contains("<<") && !is_safe {
+        return Err("may begin a heredoc, which would take in what follows; leave out the <<");
     }
+    Ok(())
 }
 
 /// What a commit or an import calls its image, for the log.
@@ -206,8 +193,10 @@ pub(crate) fn name(query: &Query<'_>) -> Option<String> {
 mod tests {
     use super::*;
     use crate::error::Reason;
-    use crate::inject::request::Answer;
-    use crate::inject::test::{Script, policy};
+    use crate::inject::request::CreateRequest;
+    use crate::inject::test::{Script, policy, status};
+    use crate::labels::Labels;
+    use crate::policy::Policy;
 
     fn labels(texts: &[&str]) -> Policy {
         let labels = texts.iter().map(|text| Label::parse(text).unwrap());
@@ -225,7 +214,15 @@ mod tests {
         daemon: &mut Script,
     ) -> Result<Vec<String>, Rejection> {
         let mut query = Query::parse(client);
-        append(&mut query, purpose, "/v1.41", policy, daemon)?;
+        let request = CreateRequest {
+            version: "/v1.41".to_owned(),
+            ..CreateRequest::default()
+        };
+        append(
+            &mut query,
+            purpose,
+            &mut Create::new(request, policy, daemon),
+        )?;
         let query = query.to_string();
         Ok(Query::parse(&query)
             .all("changes")
@@ -286,10 +283,8 @@ mod tests {
             )))
         );
         let mut unwilling = Script::default().on("GET /v1.41/version", 400, "too old");
-        assert!(matches!(
-            changed("", Purpose::Commit, &policy(), &mut unwilling),
-            Err(Rejection::Answer(Answer { status: 400, .. }))
-        ));
+        let rejected = changed("", Purpose::Commit, &policy(), &mut unwilling);
+        assert_eq!(status(rejected), 400);
     }
 
     #[test]
