@@ -1,8 +1,9 @@
-//! The label injector: which requests create something, and how the labels get into them. Pure
-//! functions from the client's request to the labelled one. Reading and sending requests is left
-//! to `proxy`, so recipes are tested without sockets.
+//! The label injector: which requests create something, and how the labels get into them. Reading
+//! and sending requests is left to `proxy`, so recipes are tested without sockets.
 //!
-//! Read `routes` first, then `recipe`, then the recipe of your choice.
+//! Read `routes` first, then `recipe` and `request`, then the recipe of your choice: a folder or
+//! file of the thing that is created. They share `overlay` (the labels as JSON), `mounts`,
+//! `volume_store` and `socket_mounts` (what containers bring along).
 
 pub(crate) mod buildkit;
 pub(crate) mod container;

@@ -5,14 +5,22 @@
 use crate::error::{Reason, Refusal};
 use crate::http1::percent::{encode, is_unreserved};
 use crate::inject::overlay::lay_labels;
+use crate::inject::recipe::{Body, Recipe};
 use crate::inject::request::{Create, Empty, Rejection};
 use crate::json::{self, MemberError, Object};
+
+/// A network.
+pub(crate) static RECIPE: Recipe = Recipe {
+    body: Body::Rewritten,
+    label,
+    shown: "`Labels`, or those of its config-only network",
+};
 
 /// Labels a network.
 ///
 /// # Errors
 /// When the body cannot be understood, and when the config-only network does not hold the labels.
-pub(crate) fn label(create: &mut Create<'_>) -> Result<(), Rejection> {
+fn label(create: &mut Create<'_>) -> Result<(), Rejection> {
     create.edit_body(Empty::IsDefaults, |network, create| {
         create.request.name = network.last("Name");
         let from: Object<'_> = network.get("ConfigFrom", "an object")?;
@@ -98,7 +106,7 @@ mod tests {
     const FROM: &str = r#"{"Name":"n","ConfigFrom":{"Network":"c /é"}}"#;
 
     fn network(text: &str, daemon: &mut Script) -> Result<String, Rejection> {
-        labelled(label, with_body(text), daemon).map(body)
+        labelled(&RECIPE, with_body(text), daemon).map(body)
     }
 
     fn config_only(labels: &str) -> String {

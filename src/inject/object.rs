@@ -1,13 +1,21 @@
 //! Creates that are a JSON object with the labels in its member `Labels`: configs and secrets.
 
 use crate::inject::overlay::lay_labels;
+use crate::inject::recipe::{Body, Recipe};
 use crate::inject::request::{Create, Empty, Rejection};
+
+/// A config or a secret.
+pub(crate) static RECIPE: Recipe = Recipe {
+    body: Body::Rewritten,
+    label,
+    shown: "`Labels`",
+};
 
 /// Labels a config or a secret.
 ///
 /// # Errors
 /// When the body is not an object, or its labels are not an object of strings.
-pub(crate) fn label(create: &mut Create<'_>) -> Result<(), Rejection> {
+fn label(create: &mut Create<'_>) -> Result<(), Rejection> {
     create.edit_body(Empty::IsError, |object, create| {
         create.request.name = object.last("Name");
         Ok(lay_labels(object, "Labels", create.labels())?)
@@ -21,7 +29,7 @@ mod tests {
     use crate::inject::test::{FORCED, Script, labelled, reason, with_body};
 
     fn label_body(body: &str) -> Result<(String, Option<String>), Rejection> {
-        let request = labelled(label, with_body(body), &mut Script::default())?;
+        let request = labelled(&RECIPE, with_body(body), &mut Script::default())?;
         Ok((String::from_utf8(request.body).unwrap(), request.name))
     }
 

@@ -8,6 +8,7 @@
 use crate::error::{Reason, Refusal};
 use crate::inject::mounts::{Image, anonymous_volume, label_volume};
 use crate::inject::overlay::lay_labels;
+use crate::inject::recipe::{Body, Recipe};
 use crate::inject::request::{Create, Empty, Rejection};
 use crate::inject::socket_mounts;
 use crate::json::{self, List, MemberError, Object};
@@ -20,12 +21,19 @@ const TEMPLATE: &str = "{{";
 /// The same as text, to the template.
 const ESCAPED_TEMPLATE: &str = "{{\"{{\"}}";
 
+/// A service.
+pub(crate) static RECIPE: Recipe = Recipe {
+    body: Body::Rewritten,
+    label,
+    shown: "`Labels`, and its containers and volumes",
+};
+
 /// Labels a service that is made or changed: either way the body says all of it.
 ///
 /// # Errors
 /// When the body cannot be understood, when a volume cannot be labelled, and when the daemon
 /// refuses to describe the image.
-pub(crate) fn label(create: &mut Create<'_>) -> Result<(), Rejection> {
+fn label(create: &mut Create<'_>) -> Result<(), Rejection> {
     create.edit_body(Empty::IsError, |service, create| {
         create.request.name = service.last("Name");
         let labels = create.labels();
@@ -146,11 +154,11 @@ mod tests {
     const IMAGE: &str = "GET /v1.41/images/i/json";
 
     fn service(text: &str, daemon: &mut Script) -> Result<String, Rejection> {
-        labelled(label, with_body(text), daemon).map(body)
+        labelled(&RECIPE, with_body(text), daemon).map(body)
     }
 
     fn service_by(policy: &Policy, text: &str) -> Result<String, Rejection> {
-        labelled_by(policy, label, with_body(text), &mut Script::default()).map(body)
+        labelled_by(policy, &RECIPE, with_body(text), &mut Script::default()).map(body)
     }
 
     /// Labels a service with these members in its `ContainerSpec`, and gives them back.

@@ -1,26 +1,41 @@
 //! The swarm itself, when it is made or changed.
 
 use crate::inject::overlay::{lay_labels, overlay};
+use crate::inject::recipe::{Body, Recipe};
 use crate::inject::request::{Create, Empty, Rejection};
 use crate::json::Object;
+
+/// A swarm that is made.
+pub(crate) static INIT: Recipe = Recipe {
+    body: Body::Rewritten,
+    label: label_init,
+    shown: "`Spec.Labels`",
+};
 
 /// Labels a swarm that is made, in its member `Spec`.
 ///
 /// # Errors
 /// When the body cannot be understood.
-pub(crate) fn label_init(create: &mut Create<'_>) -> Result<(), Rejection> {
+fn label_init(create: &mut Create<'_>) -> Result<(), Rejection> {
     create.edit_body(Empty::IsError, |init, create| {
         let labels = create.labels();
         Ok(init.edit("Spec", |spec| lay_labels(spec, "Labels", labels))?)
     })
 }
 
+/// A swarm that is changed.
+pub(crate) static UPDATE: Recipe = Recipe {
+    body: Body::Rewritten,
+    label: label_update,
+    shown: "`Labels`",
+};
+
 /// Labels a swarm that is changed. A spec without labels keeps the current ones, so those are
 /// fetched first (`MergeSwarmSpecToGRPC` in moby daemon/cluster/convert/swarm.go).
 ///
 /// # Errors
 /// When the body cannot be understood, and when there is no swarm to change.
-pub(crate) fn label_update(create: &mut Create<'_>) -> Result<(), Rejection> {
+fn label_update(create: &mut Create<'_>) -> Result<(), Rejection> {
     create.edit_body(Empty::IsError, |spec, create| {
         spec.respell("Labels");
         if spec.string_map("Labels")?.is_empty() {
@@ -43,11 +58,11 @@ mod tests {
     use crate::inject::test::{FORCED, Script, body, labelled, reason, status, with_body};
 
     fn init(text: &str) -> Result<String, Rejection> {
-        labelled(label_init, with_body(text), &mut Script::default()).map(body)
+        labelled(&INIT, with_body(text), &mut Script::default()).map(body)
     }
 
     fn update(text: &str, daemon: &mut Script) -> Result<String, Rejection> {
-        labelled(label_update, with_body(text), daemon).map(body)
+        labelled(&UPDATE, with_body(text), daemon).map(body)
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::fmt::Debug;
 
 use crate::error::{Reason, Refusal};
 use crate::inject::container;
+use crate::inject::recipe::Recipe;
 use crate::inject::request::{Answer, Create, CreateRequest, Daemon, Rejection};
 use crate::labels::{Label, Labels};
 use crate::policy::Policy;
@@ -39,25 +40,25 @@ pub(crate) fn with_query(query: &str) -> CreateRequest {
     }
 }
 
-/// What `label` makes of a request under this policy.
+/// What a recipe makes of a request under this policy.
 pub(crate) fn labelled_by(
     policy: &Policy,
-    label: fn(&mut Create<'_>) -> Result<(), Rejection>,
+    recipe: &Recipe,
     request: CreateRequest,
     daemon: &mut Script,
 ) -> Result<CreateRequest, Rejection> {
     let mut create = Create::new(request, policy, daemon);
-    label(&mut create)?;
+    recipe.apply(&mut create)?;
     Ok(create.request)
 }
 
-/// What `label` makes of a request under [`policy`].
+/// What a recipe makes of a request under [`policy`].
 pub(crate) fn labelled(
-    label: fn(&mut Create<'_>) -> Result<(), Rejection>,
+    recipe: &Recipe,
     request: CreateRequest,
     daemon: &mut Script,
 ) -> Result<CreateRequest, Rejection> {
-    labelled_by(&policy(), label, request, daemon)
+    labelled_by(&policy(), recipe, request, daemon)
 }
 
 /// The body of a labelled request.
@@ -132,5 +133,5 @@ impl Daemon for Script {
 
 /// The body of a container's create with its labels, and all that comes with it.
 pub(crate) fn labelled_container(text: &str, daemon: &mut Script) -> Result<String, Rejection> {
-    labelled(container::label, with_body(text), daemon).map(body)
+    labelled(&container::RECIPE, with_body(text), daemon).map(body)
 }

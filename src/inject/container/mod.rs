@@ -7,6 +7,7 @@ mod podman_volumes;
 
 use crate::inject::mounts::Image;
 use crate::inject::overlay::lay_labels;
+use crate::inject::recipe::{Body, Recipe};
 use crate::inject::request::{Create, Empty, Rejection};
 use crate::json::{self, Object};
 use crate::text::clean_path;
@@ -14,12 +15,19 @@ use docker_volumes::DockerVolumes;
 use host_mounts::{HostMounts, VolumeDriver, Wanted};
 use podman_volumes::PodmanVolumes;
 
+/// A container.
+pub(crate) static RECIPE: Recipe = Recipe {
+    body: Body::Rewritten,
+    label,
+    shown: "`Labels`, and its volumes",
+};
+
 /// Labels a container and its volumes.
 ///
 /// # Errors
 /// When the body cannot be understood, when a volume cannot be labelled, and when the daemon
 /// refuses a subrequest, as it would the create.
-pub(crate) fn label(create: &mut Create<'_>) -> Result<(), Rejection> {
+fn label(create: &mut Create<'_>) -> Result<(), Rejection> {
     create.request.name = create.request.parameter("name");
     create.edit_body(Empty::IsError, |config, create| {
         legacy::move_members(config, create)?;

@@ -4,6 +4,7 @@
 use crate::error::Refusal;
 use crate::http1::query::Query;
 use crate::inject::overlay::overlay;
+use crate::inject::recipe::{Body, Recipe};
 use crate::inject::request::{Create, Rejection};
 use crate::json::{self, List, string_map};
 
@@ -14,20 +15,34 @@ const IMAGE_CONFIG_PREFIX: &str = "containerimage.";
 /// Labels as a client writes them.
 type Pairs = Vec<(String, String)>;
 
+/// A build by Docker's API.
+pub(crate) static RECIPE: Recipe = Recipe {
+    body: Body::PassesAsData,
+    label,
+    shown: "parameter `labels`",
+};
+
 /// Lays the labels over the parameter `labels`, a JSON object of strings, and takes away what would
 /// make images or containers without them.
 ///
 /// # Errors
 /// When the client's parameters `labels` or `outputs` cannot be understood.
-pub(crate) fn label(create: &mut Create<'_>) -> Result<(), Rejection> {
+fn label(create: &mut Create<'_>) -> Result<(), Rejection> {
     label_with(create, object)
 }
+
+/// A build by Podman's own API.
+pub(crate) static LIBPOD: Recipe = Recipe {
+    body: Body::PassesAsData,
+    label: label_libpod,
+    shown: "parameter `labels`",
+};
 
 /// The same for Podman's own client, which sends a list of `KEY=VALUE` as well.
 ///
 /// # Errors
 /// As [`label`].
-pub(crate) fn label_libpod(create: &mut Create<'_>) -> Result<(), Rejection> {
+fn label_libpod(create: &mut Create<'_>) -> Result<(), Rejection> {
     label_with(create, object_or_list)
 }
 
@@ -126,7 +141,7 @@ mod tests {
 
     fn labelled_by(query: &str, policy: &Policy) -> Result<CreateRequest, Rejection> {
         let mut daemon = Script::default();
-        test::labelled_by(policy, label_libpod, with_query(query), &mut daemon)
+        test::labelled_by(policy, &LIBPOD, with_query(query), &mut daemon)
     }
 
     fn labelled(query: &str) -> Result<CreateRequest, Rejection> {
@@ -144,7 +159,7 @@ mod tests {
     #[test]
     fn a_list_of_labels_is_podmans() {
         let query = r#"labels=["a"]"#;
-        let refused = test::labelled(label, with_query(query), &mut Script::default());
+        let refused = test::labelled(&RECIPE, with_query(query), &mut Script::default());
         assert_eq!(reason(refused), Reason::Malformed);
         assert!(labelled(query).is_ok());
     }

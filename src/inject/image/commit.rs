@@ -3,13 +3,21 @@
 //! applied on top of it; to add one would make the daemon forget the container's own.
 
 use crate::inject::image::dockerfile_changes::{self, Purpose};
+use crate::inject::recipe::{Body, Recipe};
 use crate::inject::request::{Create, Rejection};
+
+/// A commit.
+pub(crate) static RECIPE: Recipe = Recipe {
+    body: Body::Passes,
+    label,
+    shown: "parameter `changes`",
+};
 
 /// Labels the image.
 ///
 /// # Errors
 /// As [`dockerfile_changes::append`].
-pub(crate) fn label(create: &mut Create<'_>) -> Result<(), Rejection> {
+fn label(create: &mut Create<'_>) -> Result<(), Rejection> {
     create.edit_query(|query, create| {
         create.request.name = dockerfile_changes::name(query);
         dockerfile_changes::append(query, Purpose::Commit, create)
@@ -27,7 +35,7 @@ mod tests {
     fn a_commit_is_labelled_in_its_query() {
         let request = with_query("container=x&repo=a%2Fb&tag=c&changes=CMD+y");
         let mut daemon = Script::default().on("GET /v1.41/version", 200, "{}");
-        let request = labelled(label, request, &mut daemon).unwrap();
+        let request = labelled(&RECIPE, request, &mut daemon).unwrap();
         assert_eq!(
             request.query,
             "container=x&repo=a%2Fb&tag=c&changes=CMD+y\
@@ -58,7 +66,7 @@ mod tests {
     #[test]
     fn a_change_that_would_take_in_the_labels_is_refused() {
         let request = with_query("changes=CMD+x+%5C");
-        let refused = labelled(label, request, &mut Script::default());
+        let refused = labelled(&RECIPE, request, &mut Script::default());
         assert_eq!(reason(refused), Reason::Malformed);
     }
 }

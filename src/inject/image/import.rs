@@ -2,13 +2,21 @@
 //! Podman's `POST /libpod/images/import`.
 
 use crate::inject::image::dockerfile_changes::{self, Purpose};
+use crate::inject::recipe::{Body, Recipe};
 use crate::inject::request::{Create, Rejection};
+
+/// `POST /images/create`
+pub(crate) static RECIPE: Recipe = Recipe {
+    body: Body::PassesAsData,
+    label,
+    shown: "parameter `changes` of an import; a pull passes",
+};
 
 /// Labels what is imported. What is pulled passes: labels would change its ID.
 ///
 /// # Errors
 /// When it is not clear which of the two it is, and as [`dockerfile_changes::append`].
-pub(crate) fn label(create: &mut Create<'_>) -> Result<(), Rejection> {
+fn label(create: &mut Create<'_>) -> Result<(), Rejection> {
     create.edit_query(|query, create| match query.sole("fromImage")? {
         // Without an image the daemon takes it for an import, from nowhere if need be.
         None | Some(b"") => {
@@ -22,11 +30,18 @@ pub(crate) fn label(create: &mut Create<'_>) -> Result<(), Rejection> {
     })
 }
 
+/// An import by Podman's own API.
+pub(crate) static LIBPOD: Recipe = Recipe {
+    body: Body::PassesAsData,
+    label: label_libpod,
+    shown: "parameter `changes`",
+};
+
 /// Labels an import by Podman's own API, which is never a pull.
 ///
 /// # Errors
 /// As [`dockerfile_changes::append`].
-pub(crate) fn label_libpod(create: &mut Create<'_>) -> Result<(), Rejection> {
+fn label_libpod(create: &mut Create<'_>) -> Result<(), Rejection> {
     create.request.name = create.request.parameter("reference");
     create.edit_query(|query, create| dockerfile_changes::append(query, Purpose::Import, create))
 }
@@ -39,7 +54,7 @@ mod tests {
     use crate::inject::test::{self, Script, reason, with_query};
 
     fn labelled(query: &str, daemon: &mut Script) -> Result<CreateRequest, Rejection> {
-        test::labelled(label, with_query(query), daemon)
+        test::labelled(&RECIPE, with_query(query), daemon)
     }
 
     #[test]
@@ -99,7 +114,7 @@ mod tests {
         let mut daemon = Script::default()
             .on("GET /v1.41/version", 200, "{}")
             .podman();
-        let request = test::labelled(label_libpod, request, &mut daemon).unwrap();
+        let request = test::labelled(&LIBPOD, request, &mut daemon).unwrap();
         let start = "reference=a&fromImage=b&changes=LABEL";
         assert!(request.query.starts_with(start), "{}", request.query);
         assert!(!request.is_unlabelled);

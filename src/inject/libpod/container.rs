@@ -4,15 +4,23 @@ use super::spec;
 use crate::error::Refusal;
 use crate::http1::percent::{encode, is_unreserved};
 use crate::inject::mounts::targets;
+use crate::inject::recipe::{Body, Recipe};
 use crate::inject::request::{Create, Empty, Rejection};
 use crate::json::{self, MemberError, Object};
+
+/// A container.
+pub(crate) static RECIPE: Recipe = Recipe {
+    body: Body::Rewritten,
+    label,
+    shown: "`labels`, and its volumes",
+};
 
 /// Labels a container and its volumes.
 ///
 /// # Errors
 /// When the body cannot be understood, when it gets around the operator's cgroup, and when the
 /// daemon refuses a subrequest, as it would the create.
-pub(crate) fn label(create: &mut Create<'_>) -> Result<(), Rejection> {
+fn label(create: &mut Create<'_>) -> Result<(), Rejection> {
     create.edit_body(Empty::IsError, |container, create| {
         create.request.name = container.last("name");
         let image = image_with_volumes(container)?;
@@ -99,7 +107,7 @@ mod tests {
     }
 
     fn container_by(policy: &Policy, text: &str, daemon: &mut Script) -> Result<String, Rejection> {
-        labelled_by(policy, label, with_body(text), daemon).map(body)
+        labelled_by(policy, &RECIPE, with_body(text), daemon).map(body)
     }
 
     fn container(text: &str, daemon: &mut Script) -> Result<String, Rejection> {

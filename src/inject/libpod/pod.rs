@@ -1,15 +1,23 @@
 //! Pods, and with each its infra container.
 
 use super::spec;
+use crate::inject::recipe::{Body, Recipe};
 use crate::inject::request::{Create, Empty, Rejection};
 use crate::json;
+
+/// A pod.
+pub(crate) static RECIPE: Recipe = Recipe {
+    body: Body::Rewritten,
+    label,
+    shown: "`labels`, its infra container and the volumes of that",
+};
 
 /// Labels a pod, and with it its infra container, and the volumes of that.
 ///
 /// # Errors
 /// When the body cannot be understood, and when the daemon refuses a subrequest, as it would the
 /// create.
-pub(crate) fn label(create: &mut Create<'_>) -> Result<(), Rejection> {
+fn label(create: &mut Create<'_>) -> Result<(), Rejection> {
     create.edit_body(Empty::IsError, |pod, create| {
         create.request.name = pod.last("name");
         let has_infra = !pod.get::<bool>("no_infra", "a boolean")?;
@@ -42,7 +50,7 @@ mod tests {
             cgroup_parent: Some("/ci".to_owned()),
             ..policy()
         };
-        let request = labelled_by(&policy, label, with_body(client), &mut daemon).unwrap();
+        let request = labelled_by(&policy, &RECIPE, with_body(client), &mut daemon).unwrap();
         assert_eq!(request.name.as_deref(), Some("p"));
         let body = body(request);
         assert!(body.contains(r#""cgroup_parent":"/ci""#), "{body}");
@@ -51,6 +59,6 @@ mod tests {
         assert!(body.contains(r#""Dest":"/img""#), "{body}");
 
         let bare = with_body(r#"{"infra_image":"i","no_infra":true}"#);
-        labelled(label, bare, &mut Script::default()).unwrap();
+        labelled(&RECIPE, bare, &mut Script::default()).unwrap();
     }
 }

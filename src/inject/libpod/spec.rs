@@ -145,7 +145,7 @@ mod tests {
     }
 
     fn container(text: &str, daemon: &mut Script) -> Result<String, Rejection> {
-        labelled(container::label, with_body(text), daemon).map(body)
+        labelled(&container::RECIPE, with_body(text), daemon).map(body)
     }
 
     #[test]
