@@ -1,5 +1,5 @@
-//! What containers have mounted, as far as recipes share it: volumes in lists of mounts, and what
-//! the daemon says of images and of other containers. Paths are clean ones.
+//! What containers have mounted, shared by the recipes that make containers: volumes in lists of
+//! mounts, and what the daemon says of images and of other containers. All paths are clean.
 
 use std::collections::HashSet;
 
@@ -111,9 +111,9 @@ pub(crate) fn mounted_in(from: &str, create: &mut Create<'_>) -> Result<Vec<Stri
     Ok(answer.read(|container| targets(&container.list("Mounts")?, "Destination"))?)
 }
 
-/// Those paths of an image's volumes at which nothing else is mounted, be it by way of the
-/// containers that `from` names. For Podman, where these do not come before the client's own
-/// volumes. Adds to `taken` what it finds.
+/// The paths of an image's volumes at which nothing else is mounted: nothing that is `taken`, and
+/// nothing of the containers that `from` names. For Podman, where the client's own volumes come
+/// before those of other containers. Adds the paths that it finds to `taken`.
 ///
 /// # Errors
 /// When the daemon does not have one of the containers.

@@ -17,19 +17,32 @@ pub(crate) fn overlay(labels: &Labels, client: &[(String, String)]) -> String {
     json::map(kept.chain(forced))
 }
 
-/// Lays the labels over the member `name` and writes it as the last one. What Go would decode into
-/// it (any case, several times, `null`) becomes one member with the same meaning.
+/// What the member `name` is with the labels laid over it. What Go would decode into it (any case,
+/// several times, `null`) counts as one member.
 ///
 /// # Errors
 /// When the client's labels are not an object of strings.
+pub(crate) fn overlaid(
+    object: &mut Object<'_>,
+    name: &'static str,
+    labels: &Labels,
+) -> Result<String, MemberError> {
+    object.respell(name);
+    let client = object.string_map(name)?;
+    Ok(overlay(labels, &client))
+}
+
+/// Lays the labels over the member `name` and writes it as the last one, as [`overlaid`] says.
+///
+/// # Errors
+/// As [`overlaid`].
 pub(crate) fn lay_labels(
     object: &mut Object<'_>,
     name: &'static str,
     labels: &Labels,
 ) -> Result<(), MemberError> {
-    object.respell(name);
-    let client = object.string_map(name)?;
-    object.set(name, overlay(labels, &client));
+    let text = overlaid(object, name, labels)?;
+    object.set(name, text);
     Ok(())
 }
 

@@ -43,12 +43,12 @@ impl fmt::Display for Kind {
 pub(crate) enum Action {
     /// Passes it on: it creates nothing.
     Pass,
-    /// Passes it on; the daemon may take over the connection (hijack) or upgrade it.
+    /// Passes it on. The daemon may take over the connection (hijack) or upgrade it.
     Hijack,
-    /// Passes it on, to upgrade the connection to HTTP/2; calls of BuildKit are labelled there.
+    /// Passes it on, to upgrade the connection to HTTP/2. Calls of BuildKit are labelled there.
     Grpc,
-    /// Passes it on, unless it is of an API version before 1.24 and has a body: with one it makes
-    /// volumes that nothing can label.
+    /// Passes it on, unless it has a body in an API version before 1.24: that makes volumes which
+    /// nothing can label.
     Start,
     /// Labels what it creates or changes.
     Label(Kind, &'static Recipe),
@@ -209,7 +209,8 @@ pub(crate) const TABLE: &[(&str, &str, Action)] = &[
     ("PUT", "/volumes/*", Pass),
 ];
 
-/// What is done with a request of this method to this path (decoded, clean, without version).
+/// What the proxy does with a request of this method to this path (decoded, clean, without
+/// version).
 pub(crate) fn action(method: &str, path: &[u8]) -> Action {
     let row = TABLE
         .iter()
@@ -221,8 +222,8 @@ pub(crate) fn action(method: &str, path: &[u8]) -> Action {
     }
 }
 
-/// Parts a path into its version prefix, such as `/v1.41` or nothing, and the rest. Takes all
-/// that Docker (`/v[0-9.]+`) or Podman (`/v[0-9][0-9A-Za-z.-]*`) takes for a version.
+/// Splits a path into its version prefix, such as `/v1.41` or nothing, and the rest. Takes all that
+/// Docker (`/v[0-9.]+`) or Podman (`/v[0-9][0-9A-Za-z.-]*`) takes for a version.
 pub(crate) fn split_version(path: &[u8]) -> (&[u8], &[u8]) {
     let Some(rest) = path.strip_prefix(b"/v") else {
         return (b"", path);
@@ -241,8 +242,9 @@ pub(crate) fn split_version(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// Whether a version prefix, such as `/v1.41`, is of an API before 1.24; without one it is the
-/// daemon's own. Compares as `versions.compare` in moby does: part by part, what is no number is 0.
+/// Whether a version prefix, such as `/v1.41`, is of an API before 1.24. Without one the daemon uses
+/// its own version, which is later. Compares part by part, as `versions.compare` in moby does: a part
+/// that is not a number counts as 0.
 pub(crate) fn is_before_1_24(version: &[u8]) -> bool {
     let Some(version) = version.strip_prefix(b"/v") else {
         return false;
@@ -262,7 +264,7 @@ fn matches(pattern: &[u8], path: &[u8]) -> bool {
     let Some(mut rest) = path.strip_prefix(before) else {
         return false;
     };
-    // Where the text between two stars first occurs, it is as good as anywhere.
+    // The first place where the text between two stars occurs is as good as any other.
     while let Some(star) = after.iter().position(|&b| b == b'*') {
         let between = &after[..star];
         let found = rest.iter().skip(1).enumerate();

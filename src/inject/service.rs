@@ -1,6 +1,6 @@
 //! Services: their own labels, and those of the containers and volumes that their tasks make on
-//! the nodes. What runs for a service has no cgroup to choose (moby's swarm API has no field for
-//! it), and a plugin that one installs has no labels but the service's.
+//! the nodes. The cgroup of its tasks cannot be chosen (moby's swarm API has no field for it), and a
+//! plugin that a service installs has no labels of its own.
 //!
 //! Follows `ServiceSpecToGRPC` (moby daemon/cluster/convert) and `ExpandContainerSpec` (swarmkit
 //! template/expand.go).
@@ -28,7 +28,7 @@ pub(crate) static RECIPE: Recipe = Recipe {
     shown: "`Labels`, and its containers and volumes",
 };
 
-/// Labels a service that is made or changed: either way the body says all of it.
+/// Labels a service that is made or changed. Either way the body holds the whole spec.
 ///
 /// # Errors
 /// When the body cannot be understood, when a volume cannot be labelled, and when the daemon
@@ -107,7 +107,7 @@ fn add_volume(
     Ok(())
 }
 
-/// Checks that it is known of each source whether it is the daemon's socket.
+/// Checks that no source is a template, which the daemon might expand to its own socket.
 fn check_sources(mounts: &List<'_>) -> Result<(), Refusal> {
     for mount in mounts.iter() {
         let Some(mount) = mount? else { continue };
@@ -125,8 +125,8 @@ fn check_sources(mounts: &List<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The volumes that the image asks for, as far as it is known: another node or a registry may
-/// hold one that this daemon does not have.
+/// The volumes that the image asks for. If this daemon does not have the image, another node or a
+/// registry may, and its volumes are not known.
 fn image_volumes(
     container: &Object<'_>,
     create: &mut Create<'_>,

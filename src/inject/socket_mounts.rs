@@ -1,6 +1,6 @@
-//! Bind mounts of the daemon's own socket, which would let a container talk past the proxy: they
-//! become bind mounts of the proxy's socket. Asked for with `--redirect-socket-mounts`. Looks at
-//! the file system, since a path may lead to the socket by way of links.
+//! Bind mounts of the daemon's own socket would let a container bypass the proxy. With
+//! `--redirect-socket-mounts` they become bind mounts of the proxy's socket. Looks at the file
+//! system, since a path may lead to the socket through links.
 
 use std::collections::HashSet;
 use std::fs;
@@ -11,7 +11,7 @@ use crate::error::{Reason, Refusal};
 use crate::json::{self, List, Object};
 use crate::policy::{Policy, Sockets};
 
-/// What a source of a bind mount is to the daemon's socket.
+/// How the source of a bind mount relates to the daemon's socket.
 #[derive(Debug, PartialEq, Eq)]
 enum Source {
     Harmless,
@@ -48,7 +48,7 @@ fn resolved(path: &Path) -> PathBuf {
     }
 }
 
-/// Device and inode of a socket, which another path may lead to by a bind mount or a hard link.
+/// Device and inode of a socket. A bind mount or a hard link may give it another path.
 fn identity(path: &Path) -> Option<(u64, u64)> {
     fs::metadata(path)
         .ok()

@@ -1,6 +1,6 @@
-//! Volumes that are created for a create that will use them, on Podman: it takes no labels with
-//! the mounts of a container. What is created stays if the create then fails, as Podman's own
-//! named volumes do.
+//! Volumes that are created ahead of the container that will use them, on Podman: it takes no labels
+//! with the mounts of a container. They stay if the container then fails, as Podman's own named
+//! volumes do.
 
 use crate::error::Refusal;
 use crate::inject::overlay::overlay;
@@ -9,13 +9,13 @@ use crate::inject::socket_mounts;
 use crate::json::{self, Object};
 use crate::labels::ANONYMOUS_VOLUME;
 
-/// Names or options, and labels of a client.
+/// Labels or driver options.
 type Pairs = [(String, String)];
 
 /// Creates volumes with the labels.
 pub(crate) struct VolumeStore<'s, 'c> {
     create: &'s mut Create<'c>,
-    /// The names of those that are there by now.
+    /// The names of the volumes created so far.
     known: Vec<String>,
 }
 
@@ -31,7 +31,8 @@ impl<'s, 'c> VolumeStore<'s, 'c> {
     /// stays as it is, as it would with the create itself.
     ///
     /// # Errors
-    /// When the daemon refuses it, and when its options are a bind mount that must not be.
+    /// When the daemon refuses it, and when its options bind a directory that holds the daemon's
+    /// socket.
     pub(crate) fn named(
         &mut self,
         name: &str,
@@ -48,8 +49,8 @@ impl<'s, 'c> VolumeStore<'s, 'c> {
         Ok(())
     }
 
-    /// Creates a volume that Podman finds a name for, and returns the name. Podman up to 5 takes it
-    /// for a named one, and leaves it when its container is removed.
+    /// Creates a volume that Podman chooses the name of, and returns the name. Podman up to 5 treats
+    /// it as a named one, and keeps it when its container is removed.
     ///
     /// # Errors
     /// As [`named`](Self::named).

@@ -1,5 +1,5 @@
-//! Editing: of the members of an object, and of a list of objects in one. What is not edited keeps
-//! its text and its place.
+//! Editing the members of an object, and lists of objects in them. What is not edited keeps its text
+//! and its place.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,7 +13,7 @@ use super::object::{Member, Object};
 use super::write::{self, string};
 
 impl<'a> Object<'a> {
-    /// Writes the names by which Go finds the field `name` such that all daemons do.
+    /// Respells the names by which only Go finds the field `name`, for all daemons to find it.
     pub(crate) fn respell(&mut self, name: &str) {
         let field = Field::new(name);
         for member in &mut self.members {
@@ -144,7 +144,7 @@ impl<'a> List<'a> {
     /// The entries in their order; `None` is `null`.
     ///
     /// # Errors
-    /// Each may be something else than an object.
+    /// Where an entry is neither an object nor `null`.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Result<Option<Object<'_>>, MemberError>> {
         self.entries.iter().map(|entry| parse(self.name, entry))
     }

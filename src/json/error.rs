@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-/// How much of a client's name an error shows; those that daemons know are shorter.
+/// How much of a name in a client's object an error shows. Those that daemons know are shorter.
 const MAX_SHOWN_NAME_CHARS: usize = 100;
 
-/// What is wrong with a text. Displays as the second half of a sentence: what the text is or must
-/// be, to be put behind what it is called.
+/// What is wrong with a text. Displays as the second half of a sentence that begins with what the
+/// text is called, such as `the request body`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Error {
     /// It is not JSON, or more than one value; with the parser's reason and place.

@@ -1,5 +1,5 @@
-//! How daemons find the field of a struct that a name in a JSON object stands for. Go's
-//! `encoding/json` and the json-iterator that Podman reads some bodies with differ in that.
+//! How daemons find the field of a struct that a name in a JSON object stands for. In that, Go's
+//! `encoding/json` differs from json-iterator, with which Podman reads some bodies.
 
 use std::borrow::Cow;
 
@@ -11,10 +11,10 @@ use crate::text::same_but_for_case;
 pub(super) struct Name<'a> {
     /// Its JSON text, quotes and escapes included.
     pub(super) text: Cow<'a, str>,
-    /// What json-iterator knows it by; see [`name_hash`]. Of hundreds of thousands of names each
-    /// may be looked at for dozens of fields.
+    /// What json-iterator knows it by, see [`name_hash`]. Kept, since each of hundreds of thousands
+    /// of names may be looked at for dozens of fields.
     hash: u64,
-    /// Whether it is plain ASCII. All daemons find a field by such a name, or json-iterator alone.
+    /// Whether it is plain ASCII. All daemons find a field by such a name, or only json-iterator.
     is_plain: bool,
 }
 

@@ -73,13 +73,13 @@ fn label_mounts(mounts: &mut List<'_>, labels: &Labels) -> Result<HashSet<String
 /// The entries of `Binds`, sorted (`ParseMountRaw` in daemon/volume/mounts/linux_parser.go).
 #[derive(Default)]
 struct Binds {
-    /// Those that mount something that has a name or a path.
+    /// Those that mount something with a name or a path.
     mounts: Vec<String>,
-    /// Where they do.
+    /// The paths at which they mount it.
     targets: Vec<String>,
     /// The names of volumes, each once.
     named: Vec<String>,
-    /// The paths of anonymous volumes, whose entries are none of the mounts.
+    /// The paths of anonymous volumes. Their entries are not among the mounts.
     anonymous: Vec<String>,
 }
 
@@ -113,8 +113,8 @@ impl Binds {
 fn without_tmpfs(wanted: Wanted, tmpfs: &[String]) -> Vec<String> {
     let tmpfs: HashSet<&String> = tmpfs.iter().collect();
     let wanted = wanted.own.into_iter().chain(wanted.image);
-    // What the daemon makes of a relative path is not what `Tmpfs` names by the same text: it looks
-    // for the clean one there.
+    // A relative path is not the one that `Tmpfs` names by the same text: the daemon looks for the
+    // clean path there.
     wanted
         .filter(|path| !path.starts_with('/') || !tmpfs.contains(path))
         .collect()
@@ -192,6 +192,17 @@ mod tests {
             )
         };
         assert_eq!(daemon.asked, [IMAGE.to_owned(), create("v"), create("w")]);
+    }
+
+    #[test]
+    fn a_create_that_cannot_be_labelled_is_refused_before_anything_is_created() {
+        let body = r#"{"Image":"i","HostConfig":{"Binds":["v:/a"]},"Labels":["a=b"]}"#;
+        let mut docker = Script::default().on(IMAGE, 200, NO_VOLUMES);
+        let mut podman = Script::default().on(IMAGE, 200, NO_VOLUMES).podman();
+        for daemon in [&mut docker, &mut podman] {
+            assert_eq!(reason(labelled(body, daemon)), Reason::Malformed);
+            assert!(daemon.asked.iter().all(|asked| asked == IMAGE));
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The members of a container's `HostConfig` that say what is mounted where, read once, and what
-//! makes volumes of them.
+//! The members of a container's `HostConfig` that say what is mounted where, and the trait of what
+//! labels the volumes among them.
 
 use crate::error::Refusal;
 use crate::inject::request::{Create, Rejection};
@@ -21,8 +21,10 @@ pub(super) struct HostMounts<'a> {
 }
 
 impl<'a> HostMounts<'a> {
+    /// Reads the members.
+    ///
     /// # Errors
-    /// When a member has another type, or is given twice.
+    /// When one has another type, or is given twice.
     pub(super) fn read(host: &Object<'a>) -> Result<HostMounts<'a>, MemberError> {
         let strings = |name| -> Result<Vec<String>, MemberError> {
             let list: Vec<Option<String>> = host.get(name, "a list of strings")?;
@@ -68,8 +70,8 @@ pub(super) struct Wanted {
 
 /// How a sort of daemon is made to label the volumes of a container.
 pub(super) trait VolumeDriver: Sized {
-    /// Understands which volumes there will be, and writes into `mounts` what needs no volume to
-    /// be there. May ask the daemon, but creates nothing.
+    /// Understands which volumes there will be, and writes into `mounts` what does not depend on a
+    /// new volume. May ask the daemon, but creates nothing.
     ///
     /// # Errors
     /// When a volume cannot be labelled, or the daemon would refuse the create.

@@ -37,7 +37,7 @@ fn members(config: &Object<'_>) -> Result<Vec<(&'static str, String)>, MemberErr
     let fields = match config.get::<Option<Object<'_>>>("HostConfig", "an object")? {
         None => HOST_CONFIG_FIELDS,
         Some(host) if host.sole("VolumeDriver")?.is_some_and(|d| d != "\"\"") => &[],
-        // Numbers that are taken over too need not be moved: daemons still take them over.
+        // Daemons still take over the numbers themselves, so those need not be moved.
         Some(_) => &["VolumeDriver"],
     };
     let mut members = Vec::new();

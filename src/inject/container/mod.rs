@@ -6,7 +6,7 @@ mod legacy;
 mod podman_volumes;
 
 use crate::inject::mounts::Image;
-use crate::inject::overlay::lay_labels;
+use crate::inject::overlay::overlaid;
 use crate::inject::recipe::{Body, Recipe};
 use crate::inject::request::{Create, Empty, Rejection};
 use crate::json::{self, Object};
@@ -34,13 +34,16 @@ fn label(create: &mut Create<'_>) -> Result<(), Rejection> {
         let image: String = config.get("Image", "a string")?;
         let volumes: Object<'_> = config.get("Volumes", "an object")?;
         let volumes: Vec<String> = volumes.names().iter().map(|p| clean_path(p)).collect();
-        config.edit("HostConfig", |host| {
+        // Says whether they can be labelled, so it comes before anything is created.
+        let labels = overlaid(config, "Labels", create.labels())?;
+        config.edit("HostConfig", |host| -> Result<(), Rejection> {
             if let Some(parent) = &create.policy().cgroup_parent {
                 host.set("CgroupParent", json::string(parent));
             }
             label_volumes(host, volumes, &image, create)
         })?;
-        Ok(lay_labels(config, "Labels", create.labels())?)
+        config.set("Labels", labels);
+        Ok(())
     })
 }
 

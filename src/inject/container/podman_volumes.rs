@@ -114,8 +114,8 @@ fn read_mounts(mounts: &List<'_>, taken: &mut HashSet<String>) -> Result<Vec<Mou
     Ok(found)
 }
 
-/// A member of a mount that Podman writes behind a comma, for what follows a comma in it would be
-/// read as options of their own.
+/// A member of a mount that Podman writes into a list with commas. What follows a comma in it would
+/// be read as options of their own.
 fn option(object: &Object<'_>, field: &'static str) -> Result<String, Refusal> {
     let value: String = object.get(field, "a string")?;
     if value.contains([',', '"', '\n', '\r']) {

@@ -7,6 +7,7 @@ use crate::inject::overlay::overlay;
 use crate::inject::recipe::{Body, Recipe};
 use crate::inject::request::{Create, Rejection};
 use crate::json::{self, List, string_map};
+use crate::labels::Labels;
 
 /// Attributes of an output with this prefix are put into the image as they are, in place of the
 /// configuration that the build made (containerimage exporter of BuildKit).
@@ -61,15 +62,7 @@ fn label_with(
             None => None,
         };
         query.set("labels", overlay(create.labels(), &client).as_bytes());
-        for label in create.labels().iter() {
-            // Podman takes these away last.
-            query.remove("unsetlabel", label.key().as_bytes());
-        }
-        // The containers of the classic builder carry the Dockerfile's labels only, so none is left
-        // behind, not even by a build that fails.
-        for name in ["rm", "forcerm"] {
-            query.set(name, b"1");
-        }
+        keep_labelled(query, create.labels());
         if let Some(parent) = &create.policy().cgroup_parent {
             query.set("cgroupparent", parent.as_bytes());
         }
@@ -78,6 +71,19 @@ fn label_with(
         }
         Ok(())
     })
+}
+
+/// Takes away what would remove the labels again, and what would leave containers behind.
+fn keep_labelled(query: &mut Query<'_>, labels: &Labels) {
+    for label in labels.iter() {
+        // Podman takes these away last.
+        query.remove("unsetlabel", label.key().as_bytes());
+    }
+    // The containers of the classic builder carry the Dockerfile's labels only, so none is left
+    // behind, not even by a build that fails.
+    for name in ["rm", "forcerm"] {
+        query.set(name, b"1");
+    }
 }
 
 fn wrong(parameter: &str, what: impl std::fmt::Display) -> Refusal {

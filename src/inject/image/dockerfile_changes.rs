@@ -1,5 +1,5 @@
 //! The parameter `changes` of commits and imports: lines of a Dockerfile that the daemon applies
-//! to the new image, the labels as the last of them. The daemon joins all values and parses them
+//! to the new image. The labels are the last of them. The daemon joins all values and parses them
 //! as one file, so the client's own must not reach into ours.
 
 use crate::error::Refusal;
@@ -7,12 +7,12 @@ use crate::http1::query::Query;
 use crate::inject::request::{Create, Rejection};
 use crate::labels::Label;
 
-/// The longest line that the daemon's parser can take is below this (`bufio.MaxScanTokenSize`);
-/// some do not tell, and ignore it and all that follows.
+/// The longest line that the daemon's parser can take is below this (`bufio.MaxScanTokenSize`).
+/// Some daemons silently ignore a longer one and all that follows.
 const MAX_LINE_BYTES: usize = 64 * 1024;
 
-/// The instructions that are allowed here and that no parser looks for a heredoc in. `ONBUILD`,
-/// which is allowed too, may hold one.
+/// The instructions that are allowed here and in which no parser looks for a heredoc. `ONBUILD` is
+/// allowed too, and may hold one.
 const WITHOUT_HEREDOC: &[&str] = &[
     "cmd",
     "entrypoint",
@@ -41,7 +41,7 @@ const PODMAN_PARSES_COMMIT: u32 = 5;
 enum Quoting {
     /// As in a Dockerfile, where a backslash escapes.
     Dockerfile,
-    /// As it is: the outer quotes are taken off, and that is all.
+    /// As it is. Only the outer quotes are taken off.
     Literal,
 }
 
@@ -90,7 +90,7 @@ fn quoting(purpose: Purpose, create: &mut Create<'_>) -> Result<Quoting, Rejecti
         Some(..PODMAN_PARSES_COMMIT) => Ok(Quoting::Literal),
         Some(_) => Ok(Quoting::Dockerfile),
         None => {
-            let what = format!("the daemon's version {podman:?} is no number");
+            let what = format!("the daemon's version {podman:?} is not a number");
             Err(Refusal::bad_gateway(what).into())
         }
     }
@@ -126,35 +126,14 @@ fn check_lines(change: &str) -> Result<(), &'static str> {
     // The instruction so far; `Some` while it is continued.
     let mut continued: Option<String> = None;
     for line in change.lines() {
-        if line.contains('\r') {
-            return Err("has a carriage return inside a line, where daemons differ");
-        }
-        if line.len() >= MAX_LINE_BYTES - 1 {
-            return Err("has a line longer than daemons can read");
-        }
-        // A byte order mark is skipped at the start of the file.
-        let is_blank = |c: char| c.is_whitespace() || c == '\u{feff}';
-        if line.trim_start_matches(is_blank).starts_with('#') {
-            return Err(
-                "has a comment, which may be a directive to the parser; leave the comment out",
-            );
-        }
-        let text = line.trim_end();
-        if text.is_empty() && continued.is_some() {
-            // Does not end the instruction (deprecated, but so it is).
+        check_line(line)?;
+        if line.trim_end().is_empty() && continued.is_some() {
+            // An empty line does not end the instruction, although that is deprecated.
             continue;
         }
         let instruction = continued.take().unwrap_or_default();
-        match text.strip_suffix('\\') {
-            Some(before) if before.ends_with('\\') => {
-                return Err(
-                    "has a line that ends in two backslashes, where daemons differ; quote them",
-                );
-            }
-            Some(_) if line[text.len()..].contains(|c| !matches!(c, ' ' | '\t')) => {
-                return Err("has unusual white space behind a backslash, where daemons differ");
-            }
-            Some(before) => continued = Some(instruction + before),
+        match begun(line)? {
+            Some(begun) => continued = Some(instruction + begun),
             None => check_heredoc(&(instruction + line))?,
         }
     }
@@ -164,7 +143,38 @@ fn check_lines(change: &str) -> Result<(), &'static str> {
     }
 }
 
-/// Checks that an instruction, its continued lines joined, begins no heredoc.
+/// Checks a line by itself.
+fn check_line(line: &str) -> Result<(), &'static str> {
+    if line.contains('\r') {
+        return Err("has a carriage return inside a line, where daemons differ");
+    }
+    if line.len() >= MAX_LINE_BYTES - 1 {
+        return Err("has a line longer than daemons can read");
+    }
+    // A byte order mark is skipped at the start of the file.
+    let is_blank = |c: char| c.is_whitespace() || c == '\u{feff}';
+    if line.trim_start_matches(is_blank).starts_with('#') {
+        return Err("has a comment, which may be a directive to the parser; leave the comment out");
+    }
+    Ok(())
+}
+
+/// The line without the backslash by which it is continued on the next one, if it has one.
+fn begun(line: &str) -> Result<Option<&str>, &'static str> {
+    let text = line.trim_end();
+    let Some(begun) = text.strip_suffix('\\') else {
+        return Ok(None);
+    };
+    if begun.ends_with('\\') {
+        return Err("has a line that ends in two backslashes, where daemons differ; quote them");
+    }
+    if line[text.len()..].contains(|c| !matches!(c, ' ' | '\t')) {
+        return Err("has unusual white space behind a backslash, where daemons differ");
+    }
+    Ok(Some(begun))
+}
+
+/// Checks that an instruction, its continued lines joined, does not begin a heredoc.
 fn check_heredoc(instruction: &str) -> Result<(), &'static str> {
     let word = instruction.split_whitespace().next().unwrap_or_default();
     let is_safe = WITHOUT_HEREDOC
@@ -279,7 +289,7 @@ mod tests {
         assert_eq!(
             changed("", Purpose::Commit, &policy(), &mut unreadable),
             Err(Rejection::Refusal(Refusal::bad_gateway(
-                "the daemon's version \"devel\" is no number"
+                "the daemon's version \"devel\" is not a number"
             )))
         );
         let mut unwilling = Script::default().on("GET /v1.41/version", 400, "too old");
