@@ -12,7 +12,7 @@
 //!
 //! The floors, from the ground up; each uses only those below it:
 //!
-//! 1. `error`, `labels`, `policy`: values.
+//! 1. `error`, `text`, `labels`, `policy`: values.
 //! 2. `json`, `http1`, `http2`: formats and protocols, which know nothing of labels.
 //! 3. `inject`: the label injector, from the client's request to the labelled one.
 //! 4. `proxy`: sockets, connections, and the bytes between them.
@@ -38,12 +38,13 @@ mod json;
 mod labels;
 mod policy;
 mod proxy;
+mod text;
 
 pub use error::Error;
 pub use labels::{Label, Labels};
 pub use proxy::listener::Access;
 
-use policy::{Policy, Redirect};
+use policy::{Policy, Sockets};
 use proxy::cgroup;
 use proxy::connection::{Limits, Settings};
 use proxy::listener::{self, Listener};
@@ -71,8 +72,8 @@ pub fn run(args: args::Args) -> Result<(), Error> {
         let daemon = args.daemon.clone();
         spawn("cgroup", move || cgroup::check(&parent, &daemon))?;
     }
-    let redirect = match args.redirects_socket_mounts {
-        true => Some(Redirect {
+    let socket_mounts = match args.redirects_socket_mounts {
+        true => Some(Sockets {
             daemon: absolute(&args.daemon)?,
             proxy: absolute(&args.listen)?,
         }),
@@ -81,7 +82,7 @@ pub fn run(args: args::Args) -> Result<(), Error> {
     let policy = Policy {
         labels: args.labels,
         cgroup_parent: args.cgroup_parent,
-        redirect,
+        socket_mounts,
     };
     let max_connections = listener::allow_connections(args.max_connections);
     let settings = Arc::new(Settings {

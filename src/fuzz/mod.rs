@@ -11,8 +11,10 @@ use crate::http1::body::{RequestFraming, ResponseBody};
 use crate::http1::chunked::Chunked;
 use crate::http1::head::{HeadEnd, RequestHead, ResponseHead};
 use crate::http1::target::Target;
+use crate::inject::image::{build, commit, import};
 use crate::inject::recipe::Recipe;
-use crate::inject::request::{Answer, CreateRequest, Daemon};
+use crate::inject::request::{Answer, Create, CreateRequest, Daemon, Rejection};
+use crate::inject::{container, libpod, network, object, service, swarm, volume};
 use crate::labels::{Label, Labels};
 use crate::policy::Policy;
 use reference::{Json, Read, chunks, fold, instructions, pairs, unescape};
@@ -26,7 +28,7 @@ fn policy() -> Policy {
     Policy {
         labels: Labels::new(labels).expect("two labels"),
         cgroup_parent: None,
-        redirect: None,
+        socket_mounts: None,
     }
 }
 
@@ -202,6 +204,19 @@ impl Script<'_> {
     }
 }
 
+/// Labels a request by a recipe.
+fn apply(
+    recipe: &Recipe,
+    request: &mut CreateRequest,
+    script: &mut Script<'_>,
+) -> Result<(), Rejection> {
+    let policy = policy();
+    let mut create = Create::new(std::mem::take(request), &policy, script);
+    let result = recipe.apply(&mut create);
+    *request = create.request;
+    result
+}
+
 fn is_labelled(object: &Json, field: &str) -> bool {
     let labels = policy().labels;
     labels
@@ -217,20 +232,20 @@ pub fn json(bytes: &[u8]) {
         return;
     };
     let recipes = [
-        Recipe::Container,
-        Recipe::Object,
-        Recipe::Volume,
-        Recipe::Network,
-        Recipe::Service,
-        Recipe::SwarmInit,
-        Recipe::SwarmUpdate,
-        Recipe::LibpodContainer,
-        Recipe::LibpodPod,
-        Recipe::LibpodObject,
+        &container::RECIPE,
+        &object::RECIPE,
+        &volume::RECIPE,
+        &network::RECIPE,
+        &service::RECIPE,
+        &swarm::INIT,
+        &swarm::UPDATE,
+        &libpod::container::RECIPE,
+        &libpod::pod::RECIPE,
+        &libpod::objects::NETWORK,
     ];
     let recipe = recipes[usize::from(first.wrapping_sub(b'a')) % recipes.len()];
     let mut parts = rest.split(|&b| b == 0xff);
-    let mut draft = CreateRequest {
+    let mut request = CreateRequest {
         version: "/v1.41".to_owned(),
         body: parts.next().unwrap_or_default().to_vec(),
         ..CreateRequest::default()
@@ -239,49 +254,46 @@ pub fn json(bytes: &[u8]) {
         answers: parts.collect(),
         asked: Vec::new(),
     };
-    if recipe.apply(&mut draft, &policy(), &mut script).is_err() {
+    if apply(recipe, &mut request, &mut script).is_err() {
         return;
     }
-    let once = draft.body.clone();
+    let once = request.body.clone();
     let body = Json::parse(&once).expect("what is sent is JSON");
     check_labels(recipe, &body, &script);
-    if recipe == Recipe::Container {
+    if *recipe == container::RECIPE {
         check_volumes(&body, &script);
     }
-    let again = recipe.apply(&mut draft, &policy(), &mut script);
+    let again = apply(recipe, &mut request, &mut script);
     assert!(again.is_ok(), "{again:?}");
-    let again = Json::parse(&draft.body).expect("what is sent is JSON");
+    let again = Json::parse(&request.body).expect("what is sent is JSON");
     assert_eq!(again.sorted(), body.sorted());
 }
 
-fn check_labels(recipe: Recipe, body: &Json, script: &Script<'_>) {
+fn check_labels(recipe: &Recipe, body: &Json, script: &Script<'_>) {
     let what = || format!("{recipe:?} {body:?}");
-    match recipe {
-        Recipe::SwarmInit => {
-            let spec = body.field("Spec").expect("a spec");
-            assert!(is_labelled(spec, "Labels"), "{}", what());
+    if *recipe == swarm::INIT {
+        let spec = body.field("Spec").expect("a spec");
+        assert!(is_labelled(spec, "Labels"), "{}", what());
+    } else if *recipe == network::RECIPE && !is_labelled(body, "Labels") {
+        // One that is made from a config-only network has the labels of that.
+        let from = body
+            .field("ConfigFrom")
+            .and_then(|from| from.field("Network"));
+        assert!(
+            from.is_some_and(|name| !name.text().is_empty()),
+            "{}",
+            what()
+        );
+        let (question, _) = script.asked.first().expect("a question");
+        assert!(question.contains("/networks?filters="));
+    } else {
+        assert!(is_labelled(body, "Labels"), "{}", what());
+    }
+    if *recipe == service::RECIPE {
+        let task = body.field("TaskTemplate");
+        if let Some(container) = task.and_then(|task| task.field("ContainerSpec")) {
+            assert!(is_labelled(container, "Labels"), "{}", what());
         }
-        Recipe::Network if !is_labelled(body, "Labels") => {
-            // One that is made from a config-only network has the labels of that.
-            let from = body
-                .field("ConfigFrom")
-                .and_then(|from| from.field("Network"));
-            assert!(
-                from.is_some_and(|name| !name.text().is_empty()),
-                "{}",
-                what()
-            );
-            let (question, _) = script.asked.first().expect("a question");
-            assert!(question.contains("/networks?filters="));
-        }
-        Recipe::Service => {
-            assert!(is_labelled(body, "Labels"), "{}", what());
-            let task = body.field("TaskTemplate");
-            if let Some(container) = task.and_then(|task| task.field("ContainerSpec")) {
-                assert!(is_labelled(container, "Labels"), "{}", what());
-            }
-        }
-        _ => assert!(is_labelled(body, "Labels"), "{}", what()),
     }
 }
 
@@ -387,18 +399,18 @@ pub fn query(bytes: &[u8]) {
         return;
     };
     let recipes = [
-        Recipe::Build,
-        Recipe::LibpodBuild,
-        Recipe::Commit,
-        Recipe::ImageCreate,
-        Recipe::LibpodImport,
-        Recipe::LibpodSecret,
+        &build::RECIPE,
+        &build::LIBPOD,
+        &commit::RECIPE,
+        &import::RECIPE,
+        &import::LIBPOD,
+        &libpod::objects::SECRET,
     ];
     let recipe = recipes[usize::from(first.wrapping_sub(b'a')) % recipes.len()];
     let mut parts = rest.splitn(2, |&b| b == 0xff);
     let client = String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
     let answer = parts.next().unwrap_or(b"{}");
-    let mut draft = CreateRequest {
+    let mut request = CreateRequest {
         query: client.clone(),
         ..CreateRequest::default()
     };
@@ -406,36 +418,33 @@ pub fn query(bytes: &[u8]) {
         answers: vec![b"", b"", answer],
         asked: Vec::new(),
     };
-    if recipe.apply(&mut draft, &policy(), &mut script).is_err() {
+    if apply(recipe, &mut request, &mut script).is_err() {
         return;
     }
-    let (before, after) = (pairs(&client), pairs(&draft.query));
+    let (before, after) = (pairs(&client), pairs(&request.query));
     let named = |name: &str| -> Vec<_> {
         let is = |own: &[u8]| fold(&String::from_utf8_lossy(own)) == fold(name);
         after.iter().filter(|pair| is(&pair.name)).collect()
     };
-    let ours: &[&str] = match recipe {
-        Recipe::Build | Recipe::LibpodBuild => {
-            &["labels", "rm", "forcerm", "outputs", "unsetlabel"]
+    let ours: &[&str] = if [&build::RECIPE, &build::LIBPOD].contains(&recipe) {
+        &["labels", "rm", "forcerm", "outputs", "unsetlabel"]
+    } else if *recipe == libpod::objects::SECRET {
+        &["labels"]
+    } else if request.is_unlabelled {
+        assert_eq!(*recipe, import::RECIPE);
+        let image = after.iter().find(|pair| pair.name == b"fromImage");
+        assert!(
+            image.is_some_and(|pair| !pair.value.is_empty()),
+            "{after:?}"
+        );
+        assert_eq!(named("fromImage").len(), 1);
+        &[]
+    } else {
+        check_changes(recipe, &after, answer);
+        if *recipe == import::RECIPE {
+            assert!(named("fromImage").iter().all(|pair| pair.value.is_empty()));
         }
-        Recipe::LibpodSecret => &["labels"],
-        _ if draft.is_unlabelled => {
-            assert_eq!(recipe, Recipe::ImageCreate);
-            let image = after.iter().find(|pair| pair.name == b"fromImage");
-            assert!(
-                image.is_some_and(|pair| !pair.value.is_empty()),
-                "{after:?}"
-            );
-            assert_eq!(named("fromImage").len(), 1);
-            &[]
-        }
-        _ => {
-            check_changes(recipe, &after, answer);
-            if recipe == Recipe::ImageCreate {
-                assert!(named("fromImage").iter().all(|pair| pair.value.is_empty()));
-            }
-            &["changes"]
-        }
+        &["changes"]
     };
     if ours.contains(&"labels") {
         let [labels] = named("labels")[..] else {
@@ -485,13 +494,13 @@ fn check_outputs(value: &[u8]) {
 }
 
 /// Checks that the labels are instructions of their own among all changes.
-fn check_changes(recipe: Recipe, after: &[reference::Pair], answer: &[u8]) {
+fn check_changes(recipe: &Recipe, after: &[reference::Pair], answer: &[u8]) {
     let changes = after.iter().filter(|pair| pair.name == b"changes");
     let changes: Vec<String> = changes
         .map(|pair| String::from_utf8(pair.value.clone()).expect("UTF-8"))
         .collect();
     let is_podman = answer.starts_with(b"P");
-    let read = match is_podman && recipe != Recipe::Commit {
+    let read = match is_podman && *recipe != commit::RECIPE {
         true => changes.clone(),
         false => instructions(&changes.join("\n")),
     };

@@ -15,8 +15,8 @@ use crate::http1::chunked::Chunked;
 use crate::http1::head::{HeadEnd, RequestHead};
 use crate::http1::target::{Target, with_query};
 use crate::http2;
-use crate::inject::recipe::Recipe;
-use crate::inject::request::{Answer, CreateRequest, Daemon, Rejection};
+use crate::inject::recipe::{Body, Recipe};
+use crate::inject::request::{Answer, Create, CreateRequest, Daemon, Rejection};
 use crate::inject::routes::{self, Action, Kind};
 use crate::policy::Policy;
 use crate::proxy::daemon::{self, ANSWER_LIMIT, Subrequest};
@@ -302,10 +302,10 @@ impl Connection<'_> {
         request: &mut Request,
         target: &Target,
         kind: Kind,
-        recipe: Recipe,
+        recipe: &'static Recipe,
         mut draft: CreateRequest,
     ) -> Result<Then, Refusal> {
-        if recipe.needs_body() {
+        if recipe.body == Body::Rewritten {
             match self.read_body(request)? {
                 Some(body) => draft.body = body,
                 None => return Ok(Then::Close),
@@ -314,7 +314,10 @@ impl Connection<'_> {
         self.n_questions = 0;
         let was_empty = draft.body.is_empty();
         let settings = self.settings;
-        match recipe.apply(&mut draft, &settings.policy, self) {
+        let mut create = Create::new(draft, &settings.policy, self);
+        let labelled = recipe.apply(&mut create);
+        let draft = create.request;
+        match labelled {
             Ok(()) => (),
             Err(Rejection::Refusal(refusal)) => return Err(refusal),
             Err(Rejection::Answer(answer)) if !(400..600).contains(&answer.status) => {
@@ -342,7 +345,7 @@ impl Connection<'_> {
             kind,
             name: draft.name,
         });
-        let body = if recipe.needs_body() {
+        let body = if recipe.body == Body::Rewritten {
             for name in ["content-length", "transfer-encoding", "trailer", "expect"] {
                 head.headers.remove(name);
             }
@@ -355,8 +358,7 @@ impl Connection<'_> {
             }
             Some(draft.body)
         } else {
-            if recipe.takes_archive() && may_be_form(head, target) {
-                // The pairs of a form would count before those of the query.
+            if recipe.body == Body::PassesAsData && may_be_form(head, target) {
                 head.headers.remove("content-type");
                 head.headers.push("Content-Type", "application/x-tar");
             }

@@ -1,10 +1,9 @@
 //! Image configurations, as frontends return them and exporters write them into images. They are
 //! the JSON of the OCI image specification; `docker inspect` shows their `config` as `Config`.
 
-use crate::error::Refusal;
 use crate::http2::grpc::{Status, StatusCode};
-use crate::inject::object::{lay_labels, sole};
-use crate::json::{self, Object};
+use crate::inject::overlay::lay_labels;
+use crate::json::{self, MemberError, Object};
 use crate::labels::Labels;
 
 /// The environment that exporters give an image without a configuration
@@ -29,16 +28,11 @@ pub(super) struct Platform {
 /// # Errors
 /// When it is not an object, or daemons may read its `config` or its labels in different ways.
 pub(super) fn label(image: &[u8], labels: &Labels) -> Result<String, Status> {
-    let wrong = |what| Status::invalid(format!("the image configuration {what}"));
+    let wrong = |what: &str| Status::invalid(format!("the image configuration {what}"));
     let mut image = Object::parse(image)
-        .map_err(|what| wrong(format!("is {what}")))?
-        .ok_or_else(|| wrong("is null".to_owned()))?;
-    let config = sole(&image, "config")?.unwrap_or("{}").to_owned();
-    let Ok(Some(mut config)) = Object::parse(config.as_bytes()) else {
-        return Err(wrong("has a config that is not an object".to_owned()));
-    };
-    lay_labels(&mut config, "Labels", labels)?;
-    image.set("config", config.to_string());
+        .map_err(|error| wrong(&error.to_string()))?
+        .ok_or_else(|| wrong("is null"))?;
+    image.edit("config", |config| lay_labels(config, "Labels", labels))?;
     Ok(image.to_string())
 }
 
@@ -76,19 +70,21 @@ pub(super) fn platforms(text: &[u8]) -> Result<Vec<Platform>, Status> {
     let Some(object) = Object::parse(text).map_err(|_| wrong())? else {
         return Ok(Vec::new());
     };
-    let list: Vec<Object<'_>> = match sole(&object, "Platforms")? {
+    let list: Vec<Object<'_>> = match object.sole("Platforms")? {
         None => Vec::new(),
         Some(list) => json::decode(list).ok_or_else(wrong)?,
     };
     let read = |member: Object<'_>| {
-        let id = sole(&member, "ID")?.and_then(json::decode::<String>);
-        let platform = sole(&member, "Platform")?.and_then(json::decode::<Object<'_>>);
+        let id = member.sole("ID")?.and_then(json::decode::<String>);
+        let platform = member
+            .sole("Platform")?
+            .and_then(json::decode::<Object<'_>>);
         let (Some(id), Some(platform)) = (id, platform) else {
             return Err(wrong());
         };
         let mut members = Vec::new();
         for name in PLATFORM {
-            if let Some(value) = sole(&platform, name)? {
+            if let Some(value) = platform.sole(name)? {
                 members.push((name, value.to_owned()));
             }
         }
@@ -131,9 +127,9 @@ pub(super) fn host() -> Result<Platform, Status> {
 }
 
 /// A configuration that daemons may read in different ways, or that has labels of the wrong type.
-impl From<Refusal> for Status {
-    fn from(refusal: Refusal) -> Status {
-        Status::invalid(refusal.message)
+impl From<MemberError> for Status {
+    fn from(error: MemberError) -> Status {
+        Status::invalid(error.to_string())
     }
 }
 
