@@ -46,8 +46,8 @@ pub use proxy::listener::Access;
 
 use policy::{Policy, Sockets};
 use proxy::cgroup;
-use proxy::connection::{Limits, Settings};
 use proxy::listener::{self, Listener};
+use proxy::settings::{ClientTimes, Settings};
 
 /// Listens and serves until SIGTERM or SIGINT, then removes the socket.
 ///
@@ -89,7 +89,7 @@ pub fn run(args: args::Args) -> Result<(), Error> {
         daemon: args.daemon,
         policy,
         is_strict: args.is_strict,
-        limits: Limits::default(),
+        client_times: ClientTimes::default(),
     });
     let accepting = Arc::clone(&listener);
     spawn("accept", move || {

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use super::reference::{Json, Read, Request, chunks, pairs, unescape};
 use super::{is_labelled, policy};
-use crate::proxy::connection::{Limits, Settings, serve};
+use crate::proxy::connection::serve;
+use crate::proxy::settings::{ClientTimes, Settings};
 
 /// How long the ends may take to come to an end. Far beyond what they need.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -47,7 +48,7 @@ pub fn connection(bytes: &[u8]) {
         daemon: daemon.path.clone(),
         policy: policy(),
         is_strict,
-        limits: Limits::default(),
+        client_times: ClientTimes::default(),
     };
     let serving = thread::spawn(move || serve(Arc::new(proxy), 1, &settings));
     // Half of the inputs arrive byte by byte.

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::error::Refusal;
+use crate::http1::error::Error;
 
 /// The longest line between chunks, its extensions included, in bytes; as in Go's
 /// `net/http/internal` (`maxLineLength`).
@@ -13,7 +13,7 @@ const MAX_LINE_BYTES: usize = 4096;
 const MAX_TRAILER_BYTES: usize = 16 * 1024;
 
 /// A body in the chunked coding, as far as it has been read.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Chunked {
     state: State,
     /// Bytes of the line, or of all trailer lines, that is being read.
@@ -56,9 +56,9 @@ enum State {
     Done,
 }
 
-/// What one call of [`Chunked::step`] has read.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Step {
+/// How far a step through the bytes of a body has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Progress {
     /// How many bytes of the input are done with.
     pub(crate) used: usize,
     /// Where in the input there is content, perhaps empty.
@@ -81,7 +81,7 @@ impl Chunked {
     }
 
     /// How many bytes of the current chunk are still to come.
-    pub(crate) fn announced(&self) -> u64 {
+    pub(crate) fn remaining(&self) -> u64 {
         match self.state {
             State::Data { left } => left,
             _ => 0,
@@ -93,7 +93,7 @@ impl Chunked {
     /// # Errors
     /// When a size is not 1 to 16 hexadecimal digits, a line does not end in CRLF, or the lines
     /// between the chunks are too long.
-    pub(crate) fn step(&mut self, input: &[u8]) -> Result<Step, Refusal> {
+    pub(crate) fn advance(&mut self, input: &[u8]) -> Result<Progress, Error> {
         let mut used = 0;
         while used < input.len() && self.state != State::Done {
             if let State::Data { left } = self.state {
@@ -104,7 +104,7 @@ impl Chunked {
                     0 => State::DataCr,
                     left => State::Data { left },
                 };
-                return Ok(Step {
+                return Ok(Progress {
                     used: used + n,
                     data: used..used + n,
                 });
@@ -112,24 +112,19 @@ impl Chunked {
             self.state = self.next(input[used])?;
             used += 1;
         }
-        Ok(Step {
+        Ok(Progress {
             used,
             data: used..used,
         })
     }
 
     /// The state after a byte that is not content.
-    fn next(&mut self, byte: u8) -> Result<State, Refusal> {
+    fn next(&mut self, byte: u8) -> Result<State, Error> {
         self.line_bytes += 1;
-        let bad = |what: &str| {
-            Err(Refusal::bad_request(format!(
-                "malformed chunked body: {what} at byte 0x{byte:02x}"
-            )))
-        };
         let state = match (self.state, byte) {
             (State::Size { size, digits }, _) if byte.is_ascii_hexdigit() => {
                 if digits == 16 {
-                    return bad("a chunk size of more than 16 digits");
+                    return Err(Error::ChunkSizeTooLong(byte));
                 }
                 let digit = char::from(byte).to_digit(16).unwrap_or_default();
                 State::Size {
@@ -137,12 +132,12 @@ impl Chunked {
                     digits: digits + 1,
                 }
             }
-            (State::Size { digits: 0, .. }, _) => return bad("a chunk size without digits"),
+            (State::Size { digits: 0, .. }, _) => return Err(Error::MissingChunkSize(byte)),
             (State::Size { size, .. }, b';') => State::Extension { size },
             (State::Size { size, .. } | State::Extension { size }, b'\r') => State::SizeLf { size },
-            (State::Size { .. }, _) => return bad("a chunk size that is not hexadecimal"),
+            (State::Size { .. }, _) => return Err(Error::InvalidChunkSize(byte)),
             (State::Extension { .. }, b'\t' | b' '..=0x7e | 0x80..) => self.state,
-            (State::Extension { .. }, _) => return bad("a control character in an extension"),
+            (State::Extension { .. }, _) => return Err(Error::InvalidChunkExtension(byte)),
             (State::SizeLf { size: 0 }, b'\n') => State::TrailerStart,
             (State::SizeLf { size }, b'\n') => State::Data { left: size },
             (State::DataCr, b'\r') => State::DataLf,
@@ -152,17 +147,20 @@ impl Chunked {
                 State::TrailerName
             }
             (State::TrailerName, b':') => State::Trailer,
-            (State::TrailerStart | State::TrailerName, _) => return bad("no name of a trailer"),
+            (State::TrailerStart | State::TrailerName, _) => {
+                return Err(Error::InvalidTrailerName(byte));
+            }
             (State::Trailer, b'\t' | b' '..=0x7e | 0x80..) => State::Trailer,
             (State::Trailer, b'\r') => State::TrailerLf,
             (State::TrailerLf, b'\n') => State::TrailerStart,
-            (State::Trailer, _) => return bad("a control character in a trailer"),
+            (State::Trailer, _) => return Err(Error::InvalidTrailerValue(byte)),
             (State::EndLf, b'\n') => State::Done,
-            (State::DataCr, _) => return bad("a chunk longer than its size"),
             (State::SizeLf { .. } | State::DataLf | State::TrailerLf | State::EndLf, _) => {
-                return bad("CR without LF");
+                return Err(Error::BareCr(byte));
             }
-            (State::Data { .. } | State::Done, _) => return bad("data"),
+            (State::Data { .. } | State::DataCr | State::Done, _) => {
+                return Err(Error::ChunkTooLong(byte));
+            }
         };
         let limit = match state {
             State::Data { .. } | State::DataLf => {
@@ -182,7 +180,7 @@ impl Chunked {
             _ => MAX_LINE_BYTES,
         };
         if self.line_bytes > limit {
-            return bad("a line that is too long");
+            return Err(Error::ChunkLineTooLong);
         }
         Ok(state)
     }
@@ -198,13 +196,13 @@ mod tests {
     use super::*;
 
     /// Decodes `pieces` one after the other; the content and what is left behind the body.
-    fn decode(pieces: &[&[u8]]) -> Result<(Vec<u8>, usize, bool), Refusal> {
+    fn decode(pieces: &[&[u8]]) -> Result<(Vec<u8>, usize, bool), Error> {
         let mut chunked = Chunked::default();
         let (mut content, mut used) = (Vec::new(), 0);
         for piece in pieces {
             let mut at = 0;
             while at < piece.len() && !chunked.is_done() {
-                let step = chunked.step(&piece[at..])?;
+                let step = chunked.advance(&piece[at..])?;
                 content.extend_from_slice(&piece[at..][step.data]);
                 at += step.used;
             }
@@ -230,34 +228,34 @@ mod tests {
     }
 
     #[test]
-    fn what_daemons_have_read_differently_is_refused() {
-        for body in [
-            &b"\r\n"[..],
-            b";x\r\n",
-            b"+5\r\n",
-            b"0x5\r\n",
-            b" 5\r\n",
-            b"5 \r\n",
-            b"5\n",
-            b"5\rx",
-            b"00000000000000005\r\n",
-            b"g\r\n",
-            b"5;a\nb\r\n",
-            b"5;a\0\r\n",
-            b"1\r\nxx",
-            b"1\r\nx\n",
-            b"1\r\nx\rx",
-            b"0\r\n\n",
-            b"0\r\nA: b\n",
-            b"0\r\nA: \0",
-            b"0\r\nA\r\n",
-            b"0\r\nA : b\r\n",
-            b"0\r\n: b\r\n",
-            b"0\r\n A: b\r\n",
-            b"0\r\nA: b\r\n c\r\n",
-            b"0\r\n\rx",
+    fn bodies_that_daemons_have_read_differently_are_refused() {
+        for (body, expected) in [
+            (&b"\r\n"[..], Error::MissingChunkSize(b'\r')),
+            (b";x\r\n", Error::MissingChunkSize(b';')),
+            (b"+5\r\n", Error::MissingChunkSize(b'+')),
+            (b"0x5\r\n", Error::InvalidChunkSize(b'x')),
+            (b" 5\r\n", Error::MissingChunkSize(b' ')),
+            (b"5 \r\n", Error::InvalidChunkSize(b' ')),
+            (b"5\n", Error::InvalidChunkSize(b'\n')),
+            (b"5\rx", Error::BareCr(b'x')),
+            (b"00000000000000005\r\n", Error::ChunkSizeTooLong(b'5')),
+            (b"g\r\n", Error::MissingChunkSize(b'g')),
+            (b"5;a\nb\r\n", Error::InvalidChunkExtension(b'\n')),
+            (b"5;a\0\r\n", Error::InvalidChunkExtension(0)),
+            (b"1\r\nxx", Error::ChunkTooLong(b'x')),
+            (b"1\r\nx\n", Error::ChunkTooLong(b'\n')),
+            (b"1\r\nx\rx", Error::BareCr(b'x')),
+            (b"0\r\n\n", Error::InvalidTrailerName(b'\n')),
+            (b"0\r\nA: b\n", Error::InvalidTrailerValue(b'\n')),
+            (b"0\r\nA: \0", Error::InvalidTrailerValue(0)),
+            (b"0\r\nA\r\n", Error::InvalidTrailerName(b'\r')),
+            (b"0\r\nA : b\r\n", Error::InvalidTrailerName(b' ')),
+            (b"0\r\n: b\r\n", Error::InvalidTrailerName(b':')),
+            (b"0\r\n A: b\r\n", Error::InvalidTrailerName(b' ')),
+            (b"0\r\nA: b\r\n c\r\n", Error::InvalidTrailerName(b' ')),
+            (b"0\r\n\rx", Error::BareCr(b'x')),
         ] {
-            assert!(decode(&[body]).is_err(), "{}", body.escape_ascii());
+            assert_eq!(decode(&[body]), Err(expected), "{}", body.escape_ascii());
         }
     }
 
@@ -265,7 +263,10 @@ mod tests {
     fn lines_and_trailers_are_bounded() {
         let extension = |n: usize| [b"1;", vec![b'x'; n].as_slice(), b"\r\nx\r\n"].concat();
         assert!(decode(&[&extension(MAX_LINE_BYTES - 4)]).is_ok());
-        assert!(decode(&[&extension(MAX_LINE_BYTES)]).is_err());
+        assert_eq!(
+            decode(&[&extension(MAX_LINE_BYTES)]),
+            Err(Error::ChunkLineTooLong)
+        );
         let trailers = |n: usize| {
             [
                 b"0\r\n".to_vec(),
@@ -275,13 +276,16 @@ mod tests {
             .concat()
         };
         assert!(decode(&[&trailers(MAX_TRAILER_BYTES / 11 - 1)]).unwrap().2);
-        assert!(decode(&[&trailers(MAX_TRAILER_BYTES / 11 + 1)]).is_err());
+        assert_eq!(
+            decode(&[&trailers(MAX_TRAILER_BYTES / 11 + 1)]),
+            Err(Error::ChunkLineTooLong)
+        );
     }
 
     #[test]
     fn a_size_of_sixteen_digits_does_not_overflow() {
         let mut chunked = Chunked::default();
-        chunked.step(b"ffffffffffffffff\r\n").unwrap();
+        chunked.advance(b"ffffffffffffffff\r\n").unwrap();
         assert_eq!(chunked.state, State::Data { left: u64::MAX });
     }
 }

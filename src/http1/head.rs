@@ -2,14 +2,14 @@
 //! written again from its parts. Stricter than httparse where two readers could differ; leaves
 //! the meaning of the fields to others.
 
-use crate::error::{Reason, Refusal};
+use crate::http1::error::Error;
 
 /// The largest head that is read, in bytes; the same as Go's `http.DefaultMaxHeaderBytes`, so
 /// that no request is refused that the daemon would take.
 pub(crate) const MAX_HEAD_BYTES: usize = 1024 * 1024;
 
 /// The most header lines of a head. Far beyond any client: buildx repeats one a dozen times.
-const MAX_HEADERS: usize = 1024;
+pub(crate) const MAX_HEADERS: usize = 1024;
 
 /// Header lines tried first, since room for all costs 32 KiB a request.
 const USUAL_HEADERS: usize = 64;
@@ -27,21 +27,17 @@ impl HeadEnd {
     /// # Errors
     /// When a line ends in a bare LF (RFC 9112 section 2.2 lets a recipient accept it; readers
     /// differ, so it is refused), when the first line is empty, or when the head is too long.
-    pub(crate) fn find(&mut self, buf: &[u8]) -> Result<Option<usize>, Refusal> {
+    pub(crate) fn find(&mut self, buf: &[u8]) -> Result<Option<usize>, Error> {
         while let Some(n) = buf[self.scanned..].iter().position(|&b| b == b'\n') {
             let lf = self.scanned + n;
             if lf >= MAX_HEAD_BYTES {
                 break;
             }
             if lf == 0 || buf[lf - 1] != b'\r' {
-                return Err(Refusal::bad_request(
-                    "a line of the head ends in LF without CR",
-                ));
+                return Err(Error::BareLf);
             }
             if lf == 1 {
-                return Err(Refusal::bad_request(
-                    "an empty line stands before the request",
-                ));
+                return Err(Error::LeadingEmptyLine);
             }
             self.scanned = lf + 1;
             if lf >= 3 && buf[lf - 2] == b'\n' {
@@ -50,10 +46,7 @@ impl HeadEnd {
         }
         self.scanned = buf.len();
         if buf.len() >= MAX_HEAD_BYTES {
-            return Err(Refusal::new(
-                Reason::HeadTooLarge,
-                format!("the head is longer than {MAX_HEAD_BYTES} bytes"),
-            ));
+            return Err(Error::HeadTooLarge);
         }
         Ok(None)
     }
@@ -112,13 +105,9 @@ impl RequestHead {
     /// # Errors
     /// When it is no HTTP/1.0 or HTTP/1.1 head by the grammar of RFC 9112 without its leniencies:
     /// no folded lines, no white space before a colon or around the request line's parts.
-    pub(crate) fn parse(head: &[u8]) -> Result<RequestHead, Refusal> {
+    pub(crate) fn parse(head: &[u8]) -> Result<RequestHead, Error> {
         if head.starts_with(b"PRI * HTTP/2") {
-            // Not 403: a client that tries HTTP/2 first falls back on what looks like an old daemon.
-            return Err(Refusal::new(
-                Reason::UnknownVersion,
-                "HTTP/2 is not spoken here; use HTTP/1.1",
-            ));
+            return Err(Error::Http2);
         }
         with_headers(|headers| {
             let mut request = httparse::Request::new(headers);
@@ -126,7 +115,7 @@ impl RequestHead {
             let (Some(method), Some(target), Some(minor_version)) =
                 (request.method, request.path, request.version)
             else {
-                return Err(ParseError::Other("incomplete".to_owned()));
+                return Err(Error::TruncatedHead);
             };
             Ok(RequestHead {
                 method: method.to_owned(),
@@ -135,24 +124,55 @@ impl RequestHead {
                 headers: owned(request.headers),
             })
         })
-        .map_err(|err| match err {
-            ParseError::TooManyHeaders => Refusal::new(
-                Reason::HeadTooLarge,
-                format!("the head has more than {MAX_HEADERS} lines"),
-            ),
-            ParseError::Version => Refusal::new(
-                Reason::UnknownVersion,
-                "the HTTP version is neither 1.0 nor 1.1",
-            ),
-            ParseError::Other(what) => {
-                Refusal::bad_request(format!("malformed request head: {what}"))
-            }
-        })
     }
 
     /// Whether the connection may carry another request after this one (RFC 9112 section 9.3).
     pub(crate) fn is_persistent(&self) -> bool {
         is_persistent(self.minor_version, &self.headers)
+    }
+
+    /// Checks that there is one `Host` line, or none with HTTP/1.0 (RFC 9112 section 3.2). Its value
+    /// does not matter: clients send nothing, names or the path of the socket.
+    ///
+    /// # Errors
+    /// When it is missing or repeated.
+    pub(crate) fn check_host(&self) -> Result<(), Error> {
+        match (self.headers.all("host").count(), self.minor_version) {
+            (1, _) | (0, 0) => Ok(()),
+            (0, _) => Err(Error::MissingHost),
+            _ => Err(Error::RepeatedHost),
+        }
+    }
+
+    /// Whether the client waits for `100 Continue` before it sends the body (RFC 9110 section
+    /// 10.1.1).
+    ///
+    /// # Errors
+    /// When it expects something else.
+    pub(crate) fn expects_continue(&self) -> Result<bool, Error> {
+        let is_continue = |value: &[u8]| value.eq_ignore_ascii_case(b"100-continue");
+        match self.headers.all("expect").find(|value| !is_continue(value)) {
+            None => Ok(self.headers.has("expect") && self.minor_version > 0),
+            Some(value) => Err(Error::UnsupportedExpectation(
+                value.escape_ascii().to_string(),
+            )),
+        }
+    }
+
+    /// Removes an upgrade, with all of `Connection` but whether the connection persists.
+    pub(crate) fn remove_upgrade(&mut self) {
+        if !self.headers.has("upgrade") && !self.headers.lists("connection", "upgrade") {
+            return;
+        }
+        let is_persistent = self.is_persistent();
+        let keep_alive = self.minor_version == 0 && is_persistent;
+        self.headers.remove("upgrade");
+        self.headers.remove("connection");
+        if !is_persistent {
+            self.headers.push("Connection", "close");
+        } else if keep_alive {
+            self.headers.push("Connection", "keep-alive");
+        }
     }
 
     /// Writes the head, empty line included.
@@ -183,28 +203,23 @@ impl ResponseHead {
     /// Parses a complete head.
     ///
     /// # Errors
-    /// When it is no HTTP/1.x response head; the error is the text of what is wrong.
-    pub(crate) fn parse(head: &[u8]) -> Result<ResponseHead, String> {
+    /// When it is not a response head of HTTP/1.0 or HTTP/1.1.
+    pub(crate) fn parse(head: &[u8]) -> Result<ResponseHead, Error> {
         with_headers(|headers| {
             let mut response = httparse::Response::new(headers);
             complete(response.parse(head))?;
             let (Some(status), Some(minor_version)) = (response.code, response.version) else {
-                return Err(ParseError::Other("incomplete".to_owned()));
+                return Err(Error::TruncatedHead);
             };
             // RFC 9110 section 15 knows none below, and what is no interim response is final.
             if status < 100 {
-                return Err(ParseError::Other(format!("the status is {status:03}")));
+                return Err(Error::InvalidStatus(status));
             }
             Ok(ResponseHead {
                 status,
                 minor_version,
                 headers: owned(response.headers),
             })
-        })
-        .map_err(|err| match err {
-            ParseError::TooManyHeaders => format!("more than {MAX_HEADERS} lines"),
-            ParseError::Version => "the HTTP version is neither 1.0 nor 1.1".to_owned(),
-            ParseError::Other(what) => what,
         })
     }
 
@@ -219,29 +234,20 @@ fn is_persistent(minor_version: u8, headers: &Headers) -> bool {
         && (minor_version > 0 || headers.lists("connection", "keep-alive"))
 }
 
-enum ParseError {
-    TooManyHeaders,
-    Version,
-    Other(String),
-}
-
 /// Runs a parser with room for the usual number of header lines, then with room for the most.
 fn with_headers<'h, T>(
-    mut parse: impl FnMut(&mut [httparse::Header<'h>]) -> Result<T, ParseError>,
-) -> Result<T, ParseError> {
+    mut parse: impl FnMut(&mut [httparse::Header<'h>]) -> Result<T, Error>,
+) -> Result<T, Error> {
     match parse(&mut [httparse::EMPTY_HEADER; USUAL_HEADERS]) {
-        Err(ParseError::TooManyHeaders) => parse(&mut vec![httparse::EMPTY_HEADER; MAX_HEADERS]),
+        Err(Error::TooManyHeaders) => parse(&mut vec![httparse::EMPTY_HEADER; MAX_HEADERS]),
         result => result,
     }
 }
 
-fn complete(result: httparse::Result<usize>) -> Result<(), ParseError> {
-    match result {
-        Ok(httparse::Status::Complete(_)) => Ok(()),
-        Ok(httparse::Status::Partial) => Err(ParseError::Other("incomplete".to_owned())),
-        Err(httparse::Error::TooManyHeaders) => Err(ParseError::TooManyHeaders),
-        Err(httparse::Error::Version) => Err(ParseError::Version),
-        Err(err) => Err(ParseError::Other(err.to_string())),
+fn complete(result: httparse::Result<usize>) -> Result<(), Error> {
+    match result? {
+        httparse::Status::Complete(_) => Ok(()),
+        httparse::Status::Partial => Err(Error::TruncatedHead),
     }
 }
 
@@ -281,36 +287,21 @@ mod tests {
     #[test]
     fn a_head_that_two_readers_end_differently_is_refused() {
         for (head, expected) in [
-            (
-                &b"GET / HTTP/1.1\n"[..],
-                "a line of the head ends in LF without CR",
-            ),
-            (
-                b"GET / HTTP/1.1\r\nHost: x\n\r\n",
-                "a line of the head ends in LF without CR",
-            ),
-            (
-                b"\r\nGET / HTTP/1.1\r\n",
-                "an empty line stands before the request",
-            ),
-            (b"\n", "a line of the head ends in LF without CR"),
+            (&b"GET / HTTP/1.1\n"[..], Error::BareLf),
+            (b"GET / HTTP/1.1\r\nHost: x\n\r\n", Error::BareLf),
+            (b"\r\nGET / HTTP/1.1\r\n", Error::LeadingEmptyLine),
+            (b"\n", Error::BareLf),
         ] {
-            assert_eq!(
-                HeadEnd::default().find(head).unwrap_err().to_string(),
-                expected
-            );
+            assert_eq!(HeadEnd::default().find(head), Err(expected));
         }
         let long = vec![b'x'; MAX_HEAD_BYTES];
-        assert_eq!(
-            HeadEnd::default().find(&long).unwrap_err().reason,
-            Reason::HeadTooLarge
-        );
+        assert_eq!(HeadEnd::default().find(&long), Err(Error::HeadTooLarge));
         assert_eq!(HeadEnd::default().find(&long[1..]), Ok(None));
         let mut ends_too_late = vec![b'x'; MAX_HEAD_BYTES - 2];
         ends_too_late.extend_from_slice(b"\r\n\r\n");
         assert_eq!(
-            HeadEnd::default().find(&ends_too_late).unwrap_err().reason,
-            Reason::HeadTooLarge
+            HeadEnd::default().find(&ends_too_late),
+            Err(Error::HeadTooLarge)
         );
     }
 
@@ -329,27 +320,49 @@ mod tests {
     }
 
     #[test]
-    fn what_the_grammar_forbids_is_refused() {
-        for (head, status) in [
-            ("GET  / HTTP/1.1\r\n\r\n", Reason::Malformed),
-            ("GET / HTTP/1.1 \r\n\r\n", Reason::Malformed),
-            ("GET / HTTP/1.2\r\n\r\n", Reason::UnknownVersion),
-            ("GET / HTTP/2.0\r\n\r\n", Reason::UnknownVersion),
-            ("GET /\r\n\r\n", Reason::Malformed),
-            ("PRI * HTTP/2.0\r\n\r\n", Reason::UnknownVersion),
-            ("GET /\u{1} HTTP/1.1\r\n\r\n", Reason::Malformed),
-            ("GET / HTTP/1.1\r\nA : b\r\n\r\n", Reason::Malformed),
-            ("GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n", Reason::Malformed),
-            ("GET / HTTP/1.1\r\n: b\r\n\r\n", Reason::Malformed),
-            ("GET / HTTP/1.1\r\nA: b\0\r\n\r\n", Reason::Malformed),
-            ("GET / HTTP/1.1\r\nA: b\u{1}\r\n\r\n", Reason::Malformed),
-            ("GET / HTTP/1.1\r\nA: b\rc\r\n\r\n", Reason::Malformed),
-            ("GET / HTTP/1.1\r\nA\r\n\r\n", Reason::Malformed),
+    fn the_grammar_is_taken_at_its_word() {
+        use httparse::Error as Syntax;
+        let malformed = Error::MalformedHead;
+        for (head, expected) in [
+            ("GET  / HTTP/1.1\r\n\r\n", malformed(Syntax::Token)),
+            ("GET / HTTP/1.1 \r\n\r\n", malformed(Syntax::NewLine)),
+            ("GET / HTTP/1.2\r\n\r\n", Error::UnsupportedVersion),
+            ("GET / HTTP/2.0\r\n\r\n", Error::UnsupportedVersion),
+            ("GET /\r\n\r\n", malformed(Syntax::Token)),
+            ("GET / HTTP/1.1\r\n", Error::TruncatedHead),
+            ("PRI * HTTP/2.0\r\n\r\n", Error::Http2),
+            ("GET /\u{1} HTTP/1.1\r\n\r\n", malformed(Syntax::Token)),
+            (
+                "GET / HTTP/1.1\r\nA : b\r\n\r\n",
+                malformed(Syntax::HeaderName),
+            ),
+            (
+                "GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n",
+                malformed(Syntax::HeaderName),
+            ),
+            (
+                "GET / HTTP/1.1\r\n: b\r\n\r\n",
+                malformed(Syntax::HeaderName),
+            ),
+            (
+                "GET / HTTP/1.1\r\nA: b\0\r\n\r\n",
+                malformed(Syntax::HeaderValue),
+            ),
+            (
+                "GET / HTTP/1.1\r\nA: b\u{1}\r\n\r\n",
+                malformed(Syntax::HeaderValue),
+            ),
+            (
+                "GET / HTTP/1.1\r\nA: b\rc\r\n\r\n",
+                malformed(Syntax::HeaderValue),
+            ),
+            ("GET / HTTP/1.1\r\nA\r\n\r\n", malformed(Syntax::HeaderName)),
         ] {
-            match RequestHead::parse(head.as_bytes()) {
-                Err(refusal) => assert_eq!(refusal.reason, status, "{head:?}: {refusal}"),
-                Ok(parsed) => panic!("{head:?}: {parsed:?}"),
-            }
+            assert_eq!(
+                RequestHead::parse(head.as_bytes()),
+                Err(expected),
+                "{head:?}"
+            );
         }
     }
 
@@ -365,10 +378,8 @@ mod tests {
             1024
         );
         assert_eq!(
-            RequestHead::parse(head(1025).as_bytes())
-                .unwrap_err()
-                .reason,
-            Reason::HeadTooLarge
+            RequestHead::parse(head(1025).as_bytes()),
+            Err(Error::TooManyHeaders)
         );
     }
 
@@ -394,17 +405,81 @@ mod tests {
     }
 
     #[test]
+    fn a_request_has_one_host() {
+        for (lines, minor_version, expected) in [
+            ("Host: x\r\n", 1, Ok(())),
+            ("Host:\r\n", 1, Ok(())),
+            ("", 0, Ok(())),
+            ("", 1, Err(Error::MissingHost)),
+            ("Host: x\r\nhost: x\r\n", 1, Err(Error::RepeatedHost)),
+            ("Host: x\r\nhost: x\r\n", 0, Err(Error::RepeatedHost)),
+        ] {
+            let head = format!("GET / HTTP/1.{minor_version}\r\n{lines}\r\n");
+            let head = RequestHead::parse(head.as_bytes()).unwrap();
+            assert_eq!(head.check_host(), expected, "{minor_version} {lines}");
+        }
+    }
+
+    #[test]
+    fn only_100_continue_is_expected() {
+        let other = || Err(Error::UnsupportedExpectation("a\\xff".to_owned()));
+        for (lines, minor_version, expected) in [
+            (&b""[..], 1, Ok(false)),
+            (b"Expect: 100-Continue\r\n", 1, Ok(true)),
+            (b"Expect: 100-continue\r\n", 0, Ok(false)),
+            (b"Expect: 100-continue\r\nExpect: a\xff\r\n", 1, other()),
+            (b"Expect: a\xff\r\n", 0, other()),
+        ] {
+            let start = format!("GET / HTTP/1.{minor_version}\r\n");
+            let head = [start.as_bytes(), lines, b"\r\n"].concat();
+            let head = RequestHead::parse(&head).unwrap();
+            assert_eq!(head.expects_continue(), expected, "{head:?}");
+        }
+    }
+
+    #[test]
+    fn an_upgrade_is_removed_without_changing_what_persists() {
+        for (version, connection, expected) in [
+            ("1.1", "Connection: x\r\n", "Connection: x\r\n"),
+            ("1.1", "Connection: Upgrade\r\nUpgrade: tcp\r\n", ""),
+            ("1.1", "Upgrade: tcp\r\n", ""),
+            (
+                "1.1",
+                "Connection: upgrade, close\r\n",
+                "Connection: close\r\n",
+            ),
+            (
+                "1.0",
+                "Connection: upgrade, keep-alive\r\n",
+                "Connection: keep-alive\r\n",
+            ),
+            ("1.0", "Connection: upgrade\r\n", "Connection: close\r\n"),
+        ] {
+            let head = |fields: &str| format!("GET / HTTP/{version}\r\nA: b\r\n{fields}\r\n");
+            let mut parsed = RequestHead::parse(head(connection).as_bytes()).unwrap();
+            parsed.remove_upgrade();
+            let mut written = Vec::new();
+            parsed.write(&mut written);
+            assert_eq!(String::from_utf8(written).unwrap(), head(expected));
+        }
+    }
+
+    #[test]
     fn a_response_head_is_read() {
         let head = ResponseHead::parse(b"HTTP/1.1 101 UPGRADED\r\nUpgrade: tcp\r\n\r\n").unwrap();
         assert_eq!((head.status, head.headers.has("upgrade")), (101, true));
-        for bad in [
-            "SSH-2.0-x",
-            "HTTP/1.1 011 x",
-            "HTTP/1.1 000",
-            "HTTP/1.1 20 x",
+        for (bad, expected) in [
+            ("SSH-2.0-x", Error::UnsupportedVersion),
+            ("HTTP/1.1 011 x", Error::InvalidStatus(11)),
+            ("HTTP/1.1 000", Error::InvalidStatus(0)),
+            (
+                "HTTP/1.1 20 x",
+                Error::MalformedHead(httparse::Error::Status),
+            ),
         ] {
             let head = format!("{bad}\r\n\r\n");
-            assert!(ResponseHead::parse(head.as_bytes()).is_err(), "{bad}");
+            let parsed = ResponseHead::parse(head.as_bytes());
+            assert_eq!(parsed, Err(expected), "{bad}");
         }
     }
 }

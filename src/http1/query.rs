@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::error::Refusal;
+use crate::http1::error::Error;
 use crate::http1::percent::{Plus, decode, encode, is_unreserved};
 use crate::text::same_but_for_case;
 
@@ -62,32 +62,30 @@ impl<'a> Query<'a> {
     /// The value of the only pair with this name.
     ///
     /// # Errors
-    /// 400 when there are several, which Docker and Podman read differently, or as in
+    /// When there are several, which Docker and Podman read differently, and as
     /// [`check_case`](Self::check_case).
-    pub(crate) fn sole(&self, name: &str) -> Result<Option<&[u8]>, Refusal> {
+    pub(crate) fn sole(&self, name: &str) -> Result<Option<&[u8]>, Error> {
         self.check_case(name)?;
         let mut values = self.all(name);
         let value = values.next();
         match values.next() {
             None => Ok(value),
-            Some(_) => Err(Refusal::bad_request(format!(
-                "the parameter {name} is given twice; give it once"
-            ))),
+            Some(_) => Err(Error::RepeatedParameter(name.to_owned())),
         }
     }
 
     /// Checks that the name is written as it should be wherever it occurs.
     ///
     /// # Errors
-    /// 400 when it is written in other case: Docker would not know it, Podman would.
-    pub(crate) fn check_case(&self, name: &str) -> Result<(), Refusal> {
+    /// When it is written in other case: Docker would not know it, Podman would.
+    pub(crate) fn check_case(&self, name: &str) -> Result<(), Error> {
         let other = |pair: &&Pair<'_>| pair.is(name) && pair.name != name.as_bytes();
         match self.0.iter().find(other) {
             None => Ok(()),
-            Some(pair) => Err(Refusal::bad_request(format!(
-                "the parameter {:?} must be written {name}",
-                String::from_utf8_lossy(&pair.name)
-            ))),
+            Some(pair) => Err(Error::MiscasedParameter {
+                written: String::from_utf8_lossy(&pair.name).into_owned(),
+                name: name.to_owned(),
+            }),
         }
     }
 
@@ -174,13 +172,12 @@ mod tests {
             Query::parse(text)
                 .sole("fromSrc")
                 .map(|value| value.map(<[u8]>::to_vec))
-                .map_err(|refusal| refusal.message)
         };
         assert_eq!(sole("a=b"), Ok(None));
         assert_eq!(sole("fromSrc=-&fromImage=x"), Ok(Some(b"-".to_vec())));
         assert_eq!(
-            sole("fromSrc=-&fromS%72c=-").unwrap_err(),
-            "the parameter fromSrc is given twice; give it once"
+            sole("fromSrc=-&fromS%72c=-"),
+            Err(Error::RepeatedParameter("fromSrc".to_owned()))
         );
         for (text, written) in [
             ("fromsrc=-", "fromsrc"),
@@ -188,8 +185,11 @@ mod tests {
             ("from%C5%BFrc=-", "from\u{17f}rc"),
         ] {
             assert_eq!(
-                sole(text).unwrap_err(),
-                format!("the parameter {written:?} must be written fromSrc")
+                sole(text),
+                Err(Error::MiscasedParameter {
+                    written: written.to_owned(),
+                    name: "fromSrc".to_owned()
+                })
             );
         }
     }

@@ -1,12 +1,12 @@
 //! A request target as the daemon's router reads it: which path it asks for, whatever way it is
-//! written. Leaves what the path means to [`crate::inject::routes`].
+//! written. Leaves what the path means to others.
 //!
 //! The daemon is Go's `net/http` with gorilla/mux: it takes the path out of an absolute target,
 //! decodes all of it (`%2F` too), and redirects what `path.Clean` would change.
 
 use std::net::Ipv6Addr;
 
-use crate::error::Refusal;
+use crate::http1::error::Error;
 use crate::http1::percent::{Plus, decode, encode, is_unreserved};
 use crate::text::clean_path_and_slash;
 
@@ -26,22 +26,19 @@ impl Target {
     ///
     /// # Errors
     /// When it has another form, or a `%` without two hexadecimal digits in its path.
-    pub(crate) fn parse(target: &str) -> Result<Target, Refusal> {
+    pub(crate) fn parse(target: &str) -> Result<Target, Error> {
         let (before_query, query) = match target.split_once('?') {
             Some((path, query)) => (path, Some(query.to_owned())),
             None => (target, None),
         };
-        let raw_path = match before_query.starts_with('/') {
-            true => before_query,
-            false => path_of_absolute(before_query).ok_or_else(|| {
-                Refusal::bad_request(format!(
-                    "request target {before_query:?} is neither a path nor an absolute URL"
-                ))
-            })?,
+        let raw_path = if before_query.starts_with('/') {
+            before_query
+        } else {
+            path_of_absolute(before_query)
+                .ok_or_else(|| Error::InvalidTarget(before_query.to_owned()))?
         };
-        let path = decode(raw_path.as_bytes(), Plus::Literal).ok_or_else(|| {
-            Refusal::bad_request(format!("invalid percent-encoding in path {raw_path:?}"))
-        })?;
+        let path = decode(raw_path.as_bytes(), Plus::Literal)
+            .ok_or_else(|| Error::InvalidPathEncoding(raw_path.to_owned()))?;
         Ok(Target {
             raw_path: raw_path.to_owned(),
             path,
@@ -137,7 +134,6 @@ fn is_path_char(byte: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Reason;
 
     #[test]
     fn every_spelling_of_a_path_is_read_as_the_daemon_reads_it() {
@@ -161,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_daemon_cannot_read_is_refused() {
+    fn targets_that_the_daemon_cannot_read_are_refused() {
         for target in [
             "",
             "*",
@@ -181,11 +177,11 @@ mod tests {
             "http://a:b/a",
             "http://a:1:2/a",
         ] {
-            assert_eq!(
-                Target::parse(target).map_err(|refusal| refusal.reason),
-                Err(Reason::Malformed),
-                "{target:?}"
-            );
+            let expected = match target {
+                "/%zz" | "/%2" => Error::InvalidPathEncoding(target.to_owned()),
+                _ => Error::InvalidTarget(target.to_owned()),
+            };
+            assert_eq!(Target::parse(target), Err(expected), "{target:?}");
         }
     }
 

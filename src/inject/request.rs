@@ -2,6 +2,7 @@
 //! the daemon for it, and how it is rejected.
 
 use crate::error::Refusal;
+use crate::http1;
 use crate::http1::query::Query;
 use crate::json::{MemberError, Object};
 use crate::labels::Labels;
@@ -230,6 +231,13 @@ pub(crate) enum Rejection {
 impl<E: Into<Refusal>> From<E> for Rejection {
     fn from(error: E) -> Rejection {
         Rejection::Refusal(error.into())
+    }
+}
+
+/// What is wrong with a query.
+impl From<http1::Error> for Refusal {
+    fn from(error: http1::Error) -> Refusal {
+        Refusal::bad_request(error.to_string())
     }
 }
 

@@ -1,11 +1,10 @@
 //! The cgroup that containers are put under: whether its name fits the daemon's cgroup driver.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Instant;
 
-use crate::proxy::daemon::{self, ANSWER_LIMIT, Subrequest};
-use crate::proxy::socket::{self, Input};
+use crate::error::Refusal;
+use crate::proxy::daemon::DaemonConnection;
+use crate::proxy::subrequest::{AnswerLimits, Subrequest};
 
 /// Asks the daemon for its cgroup driver and logs a warning if the name does not fit it.
 pub(crate) fn check(parent: &str, daemon: &Path) {
@@ -15,22 +14,18 @@ pub(crate) fn check(parent: &str, daemon: &Path) {
                 log::warn!("{warning}");
             }
         }
-        Err(what) => log::warn!("--cgroup-parent {parent:?} is not checked: {what}"),
+        Err(refusal) => log::warn!("--cgroup-parent {parent:?} is not checked: {refusal}"),
     }
 }
 
-fn driver(daemon: &Path) -> Result<String, String> {
-    let socket = socket::connect(daemon, None, Instant::now() + ANSWER_LIMIT)
-        .map_err(|err| format!("cannot connect to the daemon at {daemon:?}: {err}"))?;
-    let mut input = Input::new(Arc::new(socket));
-    let question = Subrequest {
+fn driver(daemon: &Path) -> Result<String, Refusal> {
+    let info = Subrequest {
         method: "GET",
         target: "/info",
         body: None,
     };
-    let (answer, _) = daemon::ask(question, &mut input, None, ANSWER_LIMIT)
-        .map_err(|failure| failure.refusal.message)?;
-    answer.string("CgroupDriver").map_err(|err| err.message)
+    let answer = DaemonConnection::new(daemon, None).send(info, AnswerLimits::default())?;
+    answer.string("CgroupDriver")
 }
 
 /// What is wrong with a name for this driver (moby's `verifyPlatformContainerSettings`).

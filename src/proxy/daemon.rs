@@ -1,218 +1,276 @@
-//! The proxy's own questions to the daemon, on the connection that the client's create will take.
-//! Whether one is asked again is left to [`crate::proxy::connection`].
+//! The link to the daemon: dialled when it is needed, kept from one request to the next, replaced
+//! when it is stale, and the subrequests that go over it. Needs no client.
 
 use std::io;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+
 use crate::error::{Reason, Refusal};
-use crate::http1::body::ResponseBody;
-use crate::http1::head::{HeadEnd, ResponseHead};
-use crate::inject::request::Answer;
+use crate::inject::request::{Answer, Daemon};
 use crate::proxy::socket::{self, Input};
+use crate::proxy::subrequest::{AnswerLimits, Failure, Subrequest};
 
-/// The largest answer that is read, in bytes: the description of an image or a container.
-const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
+/// How long the daemon's queue of connections may be full.
+const DIAL_LIMIT: Duration = Duration::from_secs(30);
 
-/// How long the daemon may take to answer. It may be busy, but these are quick questions; to
-/// create a volume with an unknown driver takes it 15 s.
-pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(120);
+/// The most subrequests for one create: a named volume in `Binds` costs one, and a body has room
+/// for hundreds of thousands.
+const MAX_SUBREQUESTS: usize = 1000;
 
-/// A question.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Subrequest<'q> {
-    pub(crate) method: &'q str,
-    pub(crate) target: &'q str,
-    /// What is sent as JSON.
-    pub(crate) body: Option<&'q str>,
-}
-
-/// Why there is no answer.
+/// The link to the daemon.
 #[derive(Debug)]
-pub(crate) struct Failure {
-    pub(crate) refusal: Refusal,
-    /// Whether the daemon closed the connection without a byte.
-    pub(crate) is_unanswered: bool,
+pub(crate) struct DaemonConnection<'p> {
+    /// Dialled by its path each time, so that a restarted daemon is found.
+    path: &'p Path,
+    /// For whom the daemon is waited for, if for anyone: no longer than it does.
+    client: Option<Arc<UnixStream>>,
+    input: Option<Input>,
 }
 
-impl From<Refusal> for Failure {
-    fn from(refusal: Refusal) -> Failure {
-        Failure {
-            refusal,
-            is_unanswered: false,
+impl<'p> DaemonConnection<'p> {
+    /// A link to the daemon at `path`, which is dialled when it is first used.
+    pub(crate) fn new(path: &'p Path, client: Option<Arc<UnixStream>>) -> DaemonConnection<'p> {
+        DaemonConnection {
+            path,
+            client,
+            input: None,
         }
     }
 }
 
-/// Sends a question on behalf of `client` and reads the answer; whether the connection can be used
-/// again comes with it. Nobody waits for the answer longer than the client does.
-///
-/// # Errors
-/// 502 when the daemon gives no answer that can be read, 504 when it takes longer than `limit`.
-pub(crate) fn ask(
-    question: Subrequest<'_>,
-    daemon: &mut Input,
-    client: Option<&UnixStream>,
-    limit: Duration,
-) -> Result<(Answer, bool), Failure> {
-    let Subrequest { method, target, .. } = question;
-    let deadline = Instant::now() + limit;
-    let fail = |err: io::Error| match err.kind() {
-        io::ErrorKind::TimedOut => {
-            let what = format!("the daemon did not answer a question in {limit:?}");
-            Refusal::new(Reason::DaemonTimeout, what)
-        }
-        _ if client.is_some_and(socket::is_closed) => {
-            Refusal::bad_request("the client is gone; it is not asked any further for it")
-        }
-        _ => broken(&err),
-    };
-    let mut request = format!("{method} {target} HTTP/1.1\r\nHost: docker\r\n");
-    if let Some(body) = question.body {
-        let len = body.len();
-        request +=
-            &format!("Content-Type: application/json\r\nContent-Length: {len}\r\n\r\n{body}");
-    } else {
-        request += "\r\n";
-    }
-    let socket = daemon.socket().clone();
-    if let Err(err) = socket::write_all_for(&socket, request.as_bytes(), client, deadline) {
-        return Err(Failure {
-            is_unanswered: err.kind() == io::ErrorKind::BrokenPipe,
-            refusal: fail(err),
-        });
-    }
-    let mut is_first = true;
-    let head = loop {
-        let mut end = HeadEnd::default();
-        let len = loop {
-            let found = end.find(daemon.buffered());
-            if let Some(len) = found.map_err(|refusal| unreadable(&refusal.message))? {
-                break len;
-            }
-            match daemon.fill_for(client, deadline) {
-                Ok(1..) => (),
-                end => {
-                    let err = end
-                        .err()
-                        .unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
-                    return Err(Failure {
-                        is_unanswered: is_first
-                            && daemon.buffered().is_empty()
-                            && err.kind() != io::ErrorKind::TimedOut,
-                        refusal: fail(err),
-                    });
-                }
-            }
+impl DaemonConnection<'_> {
+    /// The connection, dialled if there is none that can be used.
+    ///
+    /// # Errors
+    /// 502 when the daemon cannot be reached, 503 when the system has no room for a connection, 504
+    /// when its queue stays full.
+    pub(crate) fn get(&mut self) -> Result<&mut Input, Refusal> {
+        let input = match self.take_kept() {
+            Some(input) => input,
+            None => self.dial()?,
         };
-        let head =
-            ResponseHead::parse(&daemon.buffered()[..len]).map_err(|what| unreadable(&what))?;
-        daemon.consume(len);
-        is_first = false;
-        match head.status {
-            101 => return Err(unreadable("it switches protocols").into()),
-            100..200 => (),
-            _ => break head,
+        Ok(self.input.insert(input))
+    }
+
+    /// Closes the connection, so that the next use dials anew.
+    pub(crate) fn close(&mut self) {
+        self.input = None;
+    }
+
+    /// Sends a subrequest and reads the answer. One that only reads is sent again, once, when a kept
+    /// connection closes without a byte of an answer: the daemon has closed it just then.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get), and when there is no answer that can be read.
+    pub(crate) fn send(
+        &mut self,
+        subrequest: Subrequest<'_>,
+        limits: AnswerLimits,
+    ) -> Result<Answer, Refusal> {
+        let kept = self.take_kept();
+        let may_repeat = kept.is_some() && subrequest.method == "GET";
+        let input = match kept {
+            Some(input) => input,
+            None => self.dial()?,
+        };
+        let mut result = self.send_once(input, subrequest, limits);
+        if may_repeat && matches!(&result, Err(failure) if failure.is_unanswered) {
+            let input = self.dial()?;
+            result = self.send_once(input, subrequest, limits);
         }
-    };
-    let mut framing = ResponseBody::of(&head, method).map_err(|what| unreadable(&what))?;
-    let mut body = Vec::new();
-    loop {
-        let (used, content) = framing
-            .read(daemon.buffered())
-            .map_err(|what| unreadable(&what))?;
-        body.extend_from_slice(&content);
-        daemon.consume(used);
-        if framing.is_done() {
-            break;
+        result.map_err(|failure| failure.refusal)
+    }
+
+    /// Sends a subrequest on this connection, and keeps it if it can be used again.
+    fn send_once(
+        &mut self,
+        mut input: Input,
+        subrequest: Subrequest<'_>,
+        limits: AnswerLimits,
+    ) -> Result<Answer, Failure> {
+        let (answer, is_reusable) = subrequest.send(&mut input, self.client.as_deref(), limits)?;
+        if is_reusable {
+            self.input = Some(input);
         }
-        if body.len() > MAX_ANSWER_BYTES {
-            return Err(unreadable("it is too large").into());
-        }
-        if daemon.fill_for(client, deadline).map_err(fail)? == 0 {
-            match framing {
-                ResponseBody::UntilClose => break,
-                _ => return Err(unreadable("it breaks off").into()),
-            }
+        Ok(answer)
+    }
+
+    /// Takes the kept connection, unless the daemon has closed it meanwhile, or has said more on it
+    /// than it was asked: that must not be taken for its next answer.
+    fn take_kept(&mut self) -> Option<Input> {
+        let is_usable =
+            |input: &Input| input.buffered().is_empty() && !socket::is_stale(input.socket());
+        self.input.take().filter(is_usable)
+    }
+
+    fn dial(&self) -> Result<Input, Refusal> {
+        let deadline = Instant::now() + DIAL_LIMIT;
+        match socket::connect(self.path, self.client.as_deref(), deadline) {
+            Ok(socket) => Ok(Input::new(Arc::new(socket))),
+            Err(err) => Err(self.unreachable(&err)),
         }
     }
-    let reusable = framing.is_done() && head.is_persistent();
-    let is_podman = head.headers.has("libpod-api-version");
-    Ok((
-        Answer {
-            status: head.status,
-            is_podman,
+
+    fn unreachable(&self, err: &io::Error) -> Refusal {
+        let path = self.path;
+        match (err.kind(), err.raw_os_error().map(Errno::from_raw)) {
+            (io::ErrorKind::TimedOut, _) => Refusal::new(
+                Reason::DaemonTimeout,
+                format!(
+                    "the daemon at {path:?} accepts no connections: its queue has been full for \
+                     {DIAL_LIMIT:?}"
+                ),
+            ),
+            (_, Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)) => Refusal::new(
+                Reason::Busy,
+                format!("cannot connect to the daemon now: {err}"),
+            ),
+            _ => Refusal::bad_gateway(format!("cannot connect to the daemon at {path:?}: {err}")),
+        }
+    }
+}
+
+/// The daemon as the labelling of one create sees it: subrequests, and not too many of them.
+#[derive(Debug)]
+pub(crate) struct CreateDaemon<'d, 'p> {
+    daemon: &'d mut DaemonConnection<'p>,
+    /// Names the client's connection in the log.
+    number: u64,
+    /// How many subrequests are left.
+    budget: usize,
+}
+
+impl<'d, 'p> CreateDaemon<'d, 'p> {
+    pub(crate) fn new(daemon: &'d mut DaemonConnection<'p>, number: u64) -> CreateDaemon<'d, 'p> {
+        CreateDaemon {
+            daemon,
+            number,
+            budget: MAX_SUBREQUESTS,
+        }
+    }
+}
+
+impl Daemon for CreateDaemon<'_, '_> {
+    fn request(
+        &mut self,
+        method: &str,
+        target: &str,
+        body: Option<&str>,
+    ) -> Result<Answer, Refusal> {
+        log::debug!("#{} subrequest {method} {target:?}", self.number);
+        self.budget = self.budget.checked_sub(1).ok_or_else(|| {
+            Refusal::bad_request(format!(
+                "the request needs more than {MAX_SUBREQUESTS} subrequests to the daemon, such as \
+                 one for each named volume; split it"
+            ))
+        })?;
+        let subrequest = Subrequest {
+            method,
+            target,
             body,
-        },
-        reusable,
-    ))
-}
-
-fn broken(err: &io::Error) -> Refusal {
-    Refusal::bad_gateway(format!(
-        "the daemon closed the connection at a question: {err}"
-    ))
-}
-
-fn unreadable(what: &str) -> Refusal {
-    Refusal::bad_gateway(format!(
-        "the daemon's answer to a question cannot be read: {what}"
-    ))
+        };
+        self.daemon.send(subrequest, AnswerLimits::default())
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-    use std::sync::Arc;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixListener;
+    use std::path::PathBuf;
+    use std::thread;
 
     use super::*;
 
-    const QUESTION: Subrequest<'_> = Subrequest {
-        method: "GET",
-        target: "/version",
-        body: None,
-    };
+    const ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
 
-    /// What becomes of a question to a daemon that has said `answer` and leaves it at that.
-    fn asked(answer: &str, limit: Duration) -> Result<(Answer, bool), Failure> {
-        let (ours, mut theirs) = UnixStream::pair().unwrap();
-        theirs.write_all(answer.as_bytes()).unwrap();
-        let (_client, client) = UnixStream::pair().unwrap();
-        let mut daemon = Input::new(Arc::new(ours));
-        ask(QUESTION, &mut daemon, Some(&client), limit)
+    /// A daemon that serves one connection after the other: it sends the next of these answers for
+    /// each request, and closes the connection behind the last.
+    struct FakeDaemon(PathBuf);
+
+    impl FakeDaemon {
+        fn start(name: &str, connections: &'static [&'static [&'static str]]) -> FakeDaemon {
+            let name = format!("dlp-daemon.{}.{name}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            let listener = UnixListener::bind(&path).unwrap();
+            thread::spawn(move || {
+                for answers in connections {
+                    let (mut socket, _) = listener.accept().unwrap();
+                    for answer in *answers {
+                        // Each request of these tests is one piece.
+                        assert!(socket.read(&mut [0; 1024]).unwrap() > 0);
+                        socket.write_all(answer.as_bytes()).unwrap();
+                    }
+                }
+            });
+            FakeDaemon(path)
+        }
+    }
+
+    impl Drop for FakeDaemon {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+
+    fn send(daemon: &mut DaemonConnection<'_>, method: &str) -> Result<u16, Reason> {
+        let subrequest = Subrequest {
+            method,
+            target: "/version",
+            body: None,
+        };
+        let sent = daemon.send(subrequest, AnswerLimits::default());
+        sent.map(|answer| answer.status)
+            .map_err(|refusal| refusal.reason)
     }
 
     #[test]
-    fn a_daemon_that_is_silent_is_waited_for_up_to_the_limit() {
-        let failure = asked("", Duration::ZERO).unwrap_err();
-        assert_eq!(
-            failure.refusal.to_string(),
-            "the daemon did not answer a question in 0ns"
-        );
-        assert!(!failure.is_unanswered, "it may be busy with it");
+    fn a_connection_is_kept_while_it_can_be_used() {
+        const CLOSE: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}";
+        const TOO_MUCH: &str =
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 500 x\r\n\r\n";
+        const CONNECTIONS: &[&[&str]] = &[&[ANSWER, CLOSE], &[ANSWER, TOO_MUCH], &[ANSWER]];
+        let fake = FakeDaemon::start("kept", CONNECTIONS);
+        let mut daemon = DaemonConnection::new(&fake.0, None);
+        for _ in 0..5 {
+            assert_eq!(send(&mut daemon, "POST"), Ok(200));
+        }
     }
 
     #[test]
-    fn interim_answers_are_none() {
-        let answer = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nA: b\r\n\r\n\
-             HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
-        let (answer, reusable) = asked(answer, ANSWER_LIMIT).unwrap();
-        assert_eq!(
-            (answer.status, &answer.body[..], reusable),
-            (200, &b"{}"[..], true)
-        );
+    fn only_a_read_is_sent_again_and_only_on_a_kept_connection() {
+        let fake = FakeDaemon::start("again", &[&[ANSWER, ""], &[ANSWER, ""], &[""]]);
+        let mut daemon = DaemonConnection::new(&fake.0, None);
+        assert_eq!(send(&mut daemon, "GET"), Ok(200));
+        assert_eq!(send(&mut daemon, "GET"), Ok(200), "asked again");
+        assert_eq!(send(&mut daemon, "POST"), Err(Reason::BadDaemon));
+        assert_eq!(send(&mut daemon, "GET"), Err(Reason::BadDaemon), "new");
     }
 
     #[test]
-    fn a_client_that_goes_takes_its_question_with_it() {
-        let (ours, _theirs) = UnixStream::pair().unwrap();
-        let (gone, client) = UnixStream::pair().unwrap();
-        drop(gone);
-        let mut daemon = Input::new(Arc::new(ours));
-        let failure = ask(QUESTION, &mut daemon, Some(&client), ANSWER_LIMIT).unwrap_err();
-        assert!(
-            failure.refusal.message.starts_with("the client is gone"),
-            "{failure:?}"
-        );
+    fn a_create_has_a_budget_of_subrequests() {
+        let fake = FakeDaemon::start("budget", &[&[ANSWER]]);
+        let mut daemon = DaemonConnection::new(&fake.0, None);
+        let mut create = CreateDaemon {
+            daemon: &mut daemon,
+            number: 1,
+            budget: 1,
+        };
+        assert!(create.request("GET", "/version", None).is_ok());
+        let refusal = create.request("GET", "/version", None).unwrap_err();
+        assert_eq!(refusal.reason, Reason::Malformed);
+        assert_eq!(CreateDaemon::new(&mut daemon, 1).budget, MAX_SUBREQUESTS);
+    }
+
+    #[test]
+    fn a_daemon_that_cannot_be_reached_is_named() {
+        let mut daemon = DaemonConnection::new(Path::new("/nonexistent/docker.sock"), None);
+        let refusal = daemon.get().unwrap_err();
+        assert_eq!(refusal.reason, Reason::BadDaemon);
+        assert!(refusal.message.contains("\"/nonexistent/docker.sock\""));
     }
 }

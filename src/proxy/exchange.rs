@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use crate::error::{Reason, Refusal};
-use crate::http1::body::{RequestFraming, ResponseBody};
-use crate::http1::chunked::Chunked;
-use crate::http1::head::{HeadEnd, ResponseHead};
-use crate::proxy::socket::{self, CloseOnPanic, Input, Sign, Watch};
+use crate::http1::head::ResponseHead;
+use crate::http1::{self, Body};
+use crate::proxy::poll::{self, Interest, Patience};
+use crate::proxy::read::{self, ReadError};
+use crate::proxy::refusal::unreadable_answer;
+use crate::proxy::socket::{self, CloseOnPanic, Input};
 
 /// The stack of a thread that only moves bytes.
 pub(crate) const STACK_BYTES: usize = 256 * 1024;
@@ -33,7 +35,7 @@ pub(crate) struct Outgoing {
     /// Its head, and of its body what is at hand.
     pub(crate) bytes: Vec<u8>,
     /// What the client is still to send.
-    pub(crate) rest: RequestFraming,
+    pub(crate) rest: Body,
 }
 
 /// How an exchange ended that brought a response.
@@ -56,7 +58,7 @@ pub(crate) enum End {
 /// When nothing of a final response has been passed on and nothing will be.
 pub(crate) fn run(
     exchange: &Exchange<'_>,
-    outgoing: Outgoing,
+    mut outgoing: Outgoing,
     client: &mut Input,
     daemon: &mut Input,
     answered: impl Fn(u16),
@@ -67,20 +69,24 @@ pub(crate) fn run(
     // Where this fails the daemon may still have an answer, so it is the response that decides.
     let sent = socket::write_some(daemon_socket, &outgoing.bytes);
     let unsent = &outgoing.bytes[*sent.as_ref().unwrap_or(&outgoing.bytes.len())..];
-    let is_sent = outgoing.rest == RequestFraming::None && unsent.is_empty();
+    let is_sent = outgoing.rest.is_done() && unsent.is_empty();
     // A half-close is the client's word on this exchange only if nothing else of it is on its way
     // to us: another request, or bytes for the tunnel to be.
     let is_last = is_sent && client.buffered().is_empty();
-    let watch = match is_last && !exchange.can_hijack {
-        true => Watch::All,
-        false => Watch::Gone,
+    let interest = if is_last && !exchange.can_hijack {
+        Interest::READ
+    } else {
+        Interest::GONE
     };
     let mut response = Response {
         exchange,
         client: client_socket,
         daemon,
-        uploading: &uploading,
-        watch,
+        watch: ClientWatch {
+            client: client_socket,
+            uploading: &uploading,
+            interest,
+        },
         awaits_continue: exchange.expects_continue,
     };
     if is_sent {
@@ -97,8 +103,8 @@ pub(crate) fn run(
         let _guard = CloseOnPanic(client_socket, daemon_socket);
         let upload = || {
             let _guard = CloseOnPanic(client_socket, daemon_socket);
-            let whole = socket::write_all(daemon_socket, unsent, client_socket)
-                .and_then(|()| upload(outgoing.rest, client, daemon_socket));
+            let whole = socket::deliver(daemon_socket, unsent, client_socket)
+                .and_then(|()| upload(&mut outgoing.rest, client, daemon_socket));
             if whole.is_err() {
                 socket::shutdown(daemon_socket, Shutdown::Write);
             }
@@ -145,72 +151,51 @@ fn is_malformed(upload: &io::Result<()>) -> bool {
     matches!(upload, Err(err) if err.kind() == io::ErrorKind::InvalidData)
 }
 
-/// Passes the body of a request on as it comes.
+/// Passes the body of a request on as it comes. A chunked one is cut into chunks anew: what has
+/// arrived is one chunk, and extensions and trailers, which no daemon reads, are dropped.
 ///
 /// # Errors
 /// When the client closes or the chunked coding breaks before its end, or the daemon is gone.
-fn upload(framing: RequestFraming, client: &mut Input, daemon: &UnixStream) -> io::Result<()> {
+fn upload(body: &mut Body, client: &mut Input, daemon: &UnixStream) -> io::Result<()> {
     let source = &*client.socket().clone();
-    let mut left = match framing {
-        RequestFraming::None => return Ok(()),
-        RequestFraming::Length(left) => left,
-        RequestFraming::Chunked => return upload_chunked(client, daemon),
+    let for_daemon = Patience {
+        peer: Some(daemon),
+        deadline: None,
     };
-    while left > 0 {
-        if client.buffered().is_empty() && client.fill_unless_gone(daemon)? == 0 {
+    let is_chunked = matches!(body, Body::Chunked(_));
+    let (mut content, mut chunk) = (Vec::new(), Vec::new());
+    while !body.is_done() {
+        if client.buffered().is_empty() && client.fill_within(for_daemon)? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let buffered = client.buffered();
-        let n = buffered
-            .len()
-            .min(usize::try_from(left).unwrap_or(usize::MAX));
-        socket::write_all(daemon, &buffered[..n], source)?;
-        client.consume(n);
-        left -= n as u64;
+        let malformed = |err| io::Error::new(io::ErrorKind::InvalidData, err);
+        if is_chunked {
+            content.clear();
+            let used = body.read(client.buffered(), &mut content);
+            client.consume(used.map_err(malformed)?);
+            write_chunk(&content, body.is_done(), &mut chunk);
+            socket::deliver(daemon, &chunk, source)?;
+        } else {
+            let progress = body.advance(client.buffered()).map_err(malformed)?;
+            socket::deliver(daemon, &client.buffered()[progress.data], source)?;
+            client.consume(progress.used);
+        }
     }
     Ok(())
 }
 
-/// Passes a chunked body on in chunks of its own: what has arrived is one chunk. Extensions and
-/// trailers, which no daemon reads, are dropped.
-fn upload_chunked(client: &mut Input, daemon: &UnixStream) -> io::Result<()> {
-    let source = &*client.socket().clone();
-    let mut chunked = Chunked::default();
-    let mut content = Vec::new();
-    while !chunked.is_done() {
-        if client.buffered().is_empty() && client.fill_unless_gone(daemon)? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        content.clear();
-        read_chunked(&mut chunked, client, &mut content)
-            .map_err(|refusal| io::Error::new(io::ErrorKind::InvalidData, refusal.message))?;
-        let mut chunk = Vec::with_capacity(content.len() + 32);
-        if !content.is_empty() {
-            let _ = write!(chunk, "{:x}\r\n", content.len());
-            chunk.extend_from_slice(&content);
-            chunk.extend_from_slice(b"\r\n");
-        }
-        if chunked.is_done() {
-            chunk.extend_from_slice(b"0\r\n\r\n");
-        }
-        socket::write_all(daemon, &chunk, source)?;
+/// Makes `chunk` one of this content, perhaps empty, and with the end of the body behind it if it
+/// is the last.
+fn write_chunk(content: &[u8], is_last: bool, chunk: &mut Vec<u8>) {
+    chunk.clear();
+    if !content.is_empty() {
+        let _ = write!(chunk, "{:x}\r\n", content.len());
+        chunk.extend_from_slice(content);
+        chunk.extend_from_slice(b"\r\n");
     }
-    Ok(())
-}
-
-/// Appends the content of what is buffered to `content`, up to the end of the body.
-pub(crate) fn read_chunked(
-    chunked: &mut Chunked,
-    client: &mut Input,
-    content: &mut Vec<u8>,
-) -> Result<(), Refusal> {
-    while !client.buffered().is_empty() && !chunked.is_done() {
-        let buffered = client.buffered();
-        let step = chunked.step(buffered)?;
-        content.extend_from_slice(&buffered[step.data]);
-        client.consume(step.used);
+    if is_last {
+        chunk.extend_from_slice(b"0\r\n\r\n");
     }
-    Ok(())
 }
 
 /// The response side of an exchange.
@@ -218,9 +203,7 @@ struct Response<'a> {
     exchange: &'a Exchange<'a>,
     client: &'a UnixStream,
     daemon: &'a mut Input,
-    /// Whether another thread still reads the request from the client, and so watches it.
-    uploading: &'a AtomicBool,
-    watch: Watch,
+    watch: ClientWatch<'a>,
     /// Whether the client still waits for `100 Continue`.
     awaits_continue: bool,
 }
@@ -246,16 +229,12 @@ impl Response<'_> {
                     }
                 }
                 status => {
-                    let body = ResponseBody::of(&head, self.exchange.method).map_err(|what| {
-                        Refusal::bad_gateway(format!("the daemon's answer cannot be read: {what}"))
-                    })?;
+                    let body = Body::of_response(&head, self.exchange.method)
+                        .map_err(|err| unreadable_answer(&err))?;
                     answered(status);
                     // Without Upgrade, attach and exec take the connection over behind a 200 that
                     // has no length: moby's hijack in containers/attach and exec/start.
-                    if self.exchange.can_hijack
-                        && status == 200
-                        && matches!(body, ResponseBody::UntilClose)
-                    {
+                    if self.exchange.can_hijack && status == 200 && body == Body::UntilClose {
                         return Ok(self.hijack(len));
                     }
                     return Ok(self.pass_on_body(len, body, head.is_persistent()));
@@ -272,13 +251,13 @@ impl Response<'_> {
     }
 
     /// Passes on the head, which is the first `head_len` buffered bytes, and the body.
-    fn pass_on_body(&mut self, head_len: usize, mut body: ResponseBody, persistent: bool) -> End {
+    fn pass_on_body(&mut self, head_len: usize, mut body: Body, persistent: bool) -> End {
         let mut len = head_len;
         loop {
-            match body.advance(&self.daemon.buffered()[len..]) {
+            match body.pass(&self.daemon.buffered()[len..]) {
                 Ok(n) => len += n,
-                Err(what) => {
-                    log::warn!("the daemon's answer breaks off: {what}");
+                Err(err) => {
+                    log::warn!("the daemon's answer breaks off: {err}");
                     return End::Cut;
                 }
             }
@@ -293,10 +272,10 @@ impl Response<'_> {
                     End::Closed
                 };
             }
-            match self.fill() {
-                Ok(0) if matches!(body, ResponseBody::UntilClose) => return End::Closed,
+            match self.watch.fill(self.daemon) {
+                Ok(0) if body == Body::UntilClose => return End::Closed,
                 Ok(0) | Err(_) => {
-                    if self.watch != Watch::Off {
+                    if self.watch.interest.is_any() {
                         log::warn!("the daemon's answer breaks off");
                     }
                     return End::Cut;
@@ -306,25 +285,17 @@ impl Response<'_> {
         }
     }
 
-    /// Reads until a head is at the start of the buffer; its length and what it says.
+    /// Reads the next head, which stays in the buffer, and returns its length too.
     fn read_head(&mut self) -> Result<(usize, ResponseHead), Refusal> {
-        let mut end = HeadEnd::default();
-        loop {
-            let found = end
-                .find(self.daemon.buffered())
-                .map_err(|refusal| refusal.message);
-            match found {
-                Ok(None) => (),
-                Ok(Some(len)) => {
-                    let head = ResponseHead::parse(&self.daemon.buffered()[..len]);
-                    return head.map(|head| (len, head)).map_err(unreadable);
-                }
-                Err(what) => return Err(unreadable(what)),
+        let Response { daemon, watch, .. } = self;
+        let unreadable = |err: http1::Error| unreadable_answer(&err);
+        match read::head(daemon, |daemon| watch.fill(daemon)) {
+            Ok(len) => {
+                let head = ResponseHead::parse(&daemon.buffered()[..len]);
+                head.map(|head| (len, head)).map_err(unreadable)
             }
-            let n = self.fill();
-            if !matches!(n, Ok(1..)) {
-                return Err(self.unanswered());
-            }
+            Err(ReadError::Malformed(err)) => Err(unreadable(err)),
+            Err(ReadError::Io(_) | ReadError::TooLarge) => Err(self.unanswered()),
         }
     }
 
@@ -342,27 +313,6 @@ impl Response<'_> {
         Refusal::bad_gateway(format!("the daemon closed the connection {what}{doubt}"))
     }
 
-    /// Reads from the daemon; meanwhile a client that half-closes or goes is made known to it.
-    fn fill(&mut self) -> io::Result<usize> {
-        loop {
-            let daemon = &**self.daemon.socket();
-            match socket::readable_or_sign(daemon, self.client, self.watch)? {
-                Sign::Ready => return self.daemon.fill(),
-                Sign::MoreBytes => self.watch = Watch::Gone,
-                Sign::HalfClosed => {
-                    self.watch = Watch::Gone;
-                    socket::shutdown(daemon, Shutdown::Write);
-                }
-                Sign::Gone => {
-                    self.watch = Watch::Off;
-                    if !self.uploading.load(Ordering::SeqCst) {
-                        socket::shutdown(daemon, Shutdown::Both);
-                    }
-                }
-            }
-        }
-    }
-
     /// Writes the first `n` buffered bytes to the client.
     fn write(&mut self, n: usize) -> io::Result<()> {
         self.client.write_all(&self.daemon.buffered()[..n])?;
@@ -376,6 +326,114 @@ impl Response<'_> {
     }
 }
 
-fn unreadable(what: String) -> Refusal {
-    Refusal::bad_gateway(format!("the daemon's answer cannot be read: {what}"))
+/// Watches the client while the daemon is waited for.
+struct ClientWatch<'a> {
+    client: &'a UnixStream,
+    /// Whether another thread still reads the request from the client, and so watches it.
+    uploading: &'a AtomicBool,
+    /// What the client may still do that the daemon must know of: [`Interest::READ`] stands for
+    /// its half-close.
+    interest: Interest,
+}
+
+impl ClientWatch<'_> {
+    /// Reads from the daemon; meanwhile a client that half-closes or goes is made known to it. What
+    /// the daemon has sent comes first.
+    fn fill(&mut self, daemon: &mut Input) -> io::Result<usize> {
+        loop {
+            let sockets = [
+                (&**daemon.socket(), Interest::READ),
+                (self.client, self.interest),
+            ];
+            let [readable, sign] = poll::wait(sockets, None)?;
+            if readable.is_any() {
+                return daemon.fill();
+            }
+            self.tell(daemon.socket(), sign.gone);
+        }
+    }
+
+    /// Tells the daemon what its client has done: gone, half-closed, or sent more, which waits in
+    /// the socket and is none of the daemon's business yet.
+    fn tell(&mut self, daemon: &UnixStream, is_gone: bool) {
+        if is_gone {
+            self.interest = Interest::NONE;
+            if !self.uploading.load(Ordering::SeqCst) {
+                socket::shutdown(daemon, Shutdown::Both);
+            }
+        } else {
+            self.interest = Interest::GONE;
+            if socket::has_ended(self.client) {
+                socket::shutdown(daemon, Shutdown::Write);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    /// What the daemon sees of a client when `act` is done to it, and what is looked for then.
+    fn told(
+        uploading: bool,
+        act: impl FnOnce(UnixStream) -> Option<UnixStream>,
+    ) -> (Interest, Interest) {
+        let (client, client_socket) = UnixStream::pair().unwrap();
+        let (daemon, daemon_socket) = UnixStream::pair().unwrap();
+        let client = act(client);
+        let mut watch = ClientWatch {
+            client: &client_socket,
+            uploading: &AtomicBool::new(uploading),
+            interest: Interest::READ,
+        };
+        watch.tell(&daemon_socket, client.is_none());
+        let seen = poll::now(&daemon, Interest::READ).unwrap();
+        (seen, watch.interest)
+    }
+
+    #[test]
+    fn a_client_that_half_closes_or_goes_is_made_known_to_the_daemon() {
+        let send = |mut client: UnixStream| {
+            client.write_all(b"GET").unwrap();
+            Some(client)
+        };
+        let half_close = |client: UnixStream| {
+            client.shutdown(Shutdown::Write).unwrap();
+            Some(client)
+        };
+        let go = |_| None;
+        let closed = Interest {
+            gone: true,
+            ..Interest::READ
+        };
+        for (uploading, seen) in [(false, closed), (true, Interest::NONE)] {
+            assert_eq!(told(uploading, send), (Interest::NONE, Interest::GONE));
+            assert_eq!(
+                told(uploading, half_close),
+                (Interest::READ, Interest::GONE)
+            );
+            // While it uploads the other thread sees it.
+            assert_eq!(told(uploading, go), (seen, Interest::NONE));
+        }
+    }
+
+    #[test]
+    fn an_answer_comes_before_the_end_of_its_client() {
+        let (client, client_socket) = UnixStream::pair().unwrap();
+        let (mut daemon, daemon_socket) = UnixStream::pair().unwrap();
+        daemon.write_all(b"x").unwrap();
+        drop(client);
+        let mut watch = ClientWatch {
+            client: &client_socket,
+            uploading: &AtomicBool::new(false),
+            interest: Interest::READ,
+        };
+        let mut input = Input::new(Arc::new(daemon_socket));
+        assert_eq!(watch.fill(&mut input).unwrap(), 1);
+        assert_eq!(watch.interest, Interest::READ, "nobody has looked yet");
+        assert_eq!(poll::now(&daemon, Interest::READ).unwrap(), Interest::NONE);
+    }
 }

@@ -11,7 +11,8 @@ use crate::http2::frame::FrameWriter;
 use crate::http2::{Connection, ConnectionError, Start};
 use crate::inject::buildkit::BuildKitCalls;
 use crate::policy::Policy;
-use crate::proxy::socket::{self, Input, Interest};
+use crate::proxy::poll::{self, Interest};
+use crate::proxy::socket::{self, Input};
 
 /// How long to wait for a client that is gone, or that does not read why its connection ends.
 const LAST_WORD_LIMIT: Duration = Duration::from_secs(10);
@@ -204,14 +205,17 @@ impl Relay<'_, '_> {
             gone: !self.daemon.is_gone,
         };
         let limit = self.client.is_gone.then_some(LAST_WORD_LIMIT);
-        let sockets = (self.client.input.socket(), self.daemon.input.socket());
-        match socket::wait_for_either((sockets.0, client_wish), (sockets.1, daemon_wish), limit) {
-            Ok(Some((client, daemon))) => {
+        let sockets = [
+            (&**self.client.input.socket(), client_wish),
+            (&**self.daemon.input.socket(), daemon_wish),
+        ];
+        match poll::wait(sockets, limit) {
+            Ok([client, daemon]) if client.is_any() || daemon.is_any() => {
                 self.client.note(client);
                 self.daemon.note(daemon);
                 true
             }
-            Ok(None) | Err(_) => false,
+            Ok(_) | Err(_) => false,
         }
     }
 
@@ -225,14 +229,9 @@ impl Relay<'_, '_> {
             if self.connection.to_client.is_empty() {
                 return End::Failed;
             }
-            let wish = Interest {
-                write: true,
-                ..Interest::default()
-            };
             let socket = self.client.input.socket();
-            let rest = (&**self.daemon.input.socket(), Interest::default());
-            let result = socket::wait_for_either((socket, wish), rest, Some(LAST_WORD_LIMIT));
-            if !matches!(result, Ok(Some(_))) {
+            let result = poll::wait([(socket, Interest::WRITE)], Some(LAST_WORD_LIMIT));
+            if !matches!(result, Ok([event]) if event.is_any()) {
                 return End::Failed;
             }
         }

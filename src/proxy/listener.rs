@@ -17,10 +17,9 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::geteuid;
 
 use crate::error::{Error, Reason, Refusal};
-use crate::proxy::connection::{self, Settings};
+use crate::proxy::connection;
 use crate::proxy::exchange::STACK_BYTES;
-use crate::proxy::response::{self, Then};
-use crate::proxy::socket;
+use crate::proxy::settings::Settings;
 
 /// The longest path of a socket, in bytes (`sun_path` of unix(7) without its NUL).
 const MAX_PATH_BYTES: usize = 107;
@@ -161,7 +160,7 @@ impl Listener {
             let is_told = Place::take(&turned_away, MAX_TURNED_AWAY)
                 .is_some_and(|place| spawn(number, place, turn_away).is_ok());
             if !is_told {
-                let _ = socket::write_some(&client, &response::refusal(&refusal, "", Then::Close));
+                connection::turn_away_at_once(&client, &refusal);
             }
         }
     }

@@ -3,11 +3,18 @@
 //! Read `connection` first.
 
 pub(crate) mod cgroup;
+pub(crate) mod client;
 pub(crate) mod connection;
 pub(crate) mod daemon;
 pub(crate) mod exchange;
 pub(crate) mod http2;
 pub(crate) mod listener;
+pub(crate) mod poll;
+pub(crate) mod read;
+pub(crate) mod refusal;
+pub(crate) mod request;
 pub(crate) mod response;
+pub(crate) mod settings;
 pub(crate) mod socket;
+pub(crate) mod subrequest;
 pub(crate) mod tunnel;

@@ -1,10 +1,9 @@
-//! Bytes in and out of the two sockets of a connection: connecting, buffered reading, waiting for
-//! one socket while the other is watched, and writing that notices when nobody waits for the bytes
-//! any more. Knows no HTTP.
+//! Bytes in and out of the two sockets of a connection: connecting, buffered reading, and writing
+//! that notices when nobody waits for the bytes any more. Knows no HTTP.
 
 use std::io;
 use std::net::Shutdown;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,11 +11,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect as try_connect, recv, send,
     socket as new_socket,
 };
+
+use crate::proxy::poll::{self, Interest, Patience, uninterrupted};
 
 /// The buffer of a connection at rest, in bytes: thousands of them are idle on a busy host.
 const SMALL_BUFFER_BYTES: usize = 4 * 1024;
@@ -53,21 +53,26 @@ pub(crate) fn connect(
             Err(Errno::EAGAIN) if Instant::now() >= deadline => {
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            Err(Errno::EAGAIN) => match peer {
-                Some(peer) => {
-                    let mut fds = [PollFd::new(peer.as_fd(), PollFlags::empty())];
-                    if wait(&mut fds, Some(CONNECT_PAUSE))? > 0 {
-                        return Err(io::ErrorKind::BrokenPipe.into());
-                    }
-                }
-                None => thread::sleep(CONNECT_PAUSE),
-            },
+            Err(Errno::EAGAIN) => pause(peer)?,
             Err(err) => return Err(err.into()),
         }
     }
     let stream = UnixStream::from(socket);
     stream.set_nonblocking(false)?;
     Ok(stream)
+}
+
+/// Waits for [`CONNECT_PAUSE`], or until the other side of `peer` is gone, which is an error.
+fn pause(peer: Option<&UnixStream>) -> io::Result<()> {
+    let Some(peer) = peer else {
+        thread::sleep(CONNECT_PAUSE);
+        return Ok(());
+    };
+    let [event] = poll::wait([(peer, Interest::GONE)], Some(CONNECT_PAUSE))?;
+    if event.gone {
+        return Err(io::ErrorKind::BrokenPipe.into());
+    }
+    Ok(())
 }
 
 /// What comes from a socket, with a buffer that holds what was read but not yet used.
@@ -139,173 +144,39 @@ impl Input {
         Ok(n)
     }
 
-    /// Like [`fill`](Self::fill), but not after `deadline`, however much there is to read.
-    ///
-    /// # Errors
-    /// `TimedOut` when the deadline has passed.
-    pub(crate) fn fill_until(&mut self, deadline: Instant) -> io::Result<usize> {
-        self.fill_for(None, deadline)
-    }
-
-    /// Like [`fill_until`](Self::fill_until), but gives up when the other side of `peer`, for
-    /// whom it is, is gone.
+    /// Like [`fill`](Self::fill), but waits no longer than `patience` says, however much there is to
+    /// read.
     ///
     /// # Errors
     /// `TimedOut` when the deadline has passed, `BrokenPipe` when the peer is gone before there
     /// are bytes.
-    pub(crate) fn fill_for(
-        &mut self,
-        peer: Option<&UnixStream>,
-        deadline: Instant,
-    ) -> io::Result<usize> {
-        wait_until(&self.socket, PollFlags::POLLIN, peer, deadline)?;
+    pub(crate) fn fill_within(&mut self, patience: Patience<'_>) -> io::Result<usize> {
+        poll::wait_for(&self.socket, Interest::READ, patience)?;
         self.fill()
     }
-
-    /// Like [`fill`](Self::fill), but gives up when the other side of `peer` is gone.
-    ///
-    /// # Errors
-    /// `BrokenPipe` when it is gone before there are bytes.
-    pub(crate) fn fill_unless_gone(&mut self, peer: &UnixStream) -> io::Result<usize> {
-        let mut fds = [
-            PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
-            PollFd::new(peer.as_fd(), PollFlags::empty()),
-        ];
-        wait(&mut fds, None)?;
-        match happened(&fds[0]) {
-            true => self.fill(),
-            false => Err(io::ErrorKind::BrokenPipe.into()),
-        }
-    }
 }
 
-/// What a watched socket has to tell while another one is waited for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sign {
-    /// The socket that is waited for can be read.
-    Ready,
-    /// The peer has sent more, and it waits in the socket.
-    MoreBytes,
-    /// The peer will send no more, but still reads.
-    HalfClosed,
-    /// The peer has closed, or is no more.
-    Gone,
-}
-
-/// What to look for on a watched socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Watch {
-    /// Anything.
-    All,
-    /// Only that it is gone.
-    Gone,
-    /// Nothing.
-    Off,
-}
-
-/// Waits until `socket` can be read or there is a sign of `watched`; readable comes first.
-pub(crate) fn readable_or_sign(
-    socket: &UnixStream,
-    watched: &UnixStream,
-    watch: Watch,
-) -> io::Result<Sign> {
-    let flags = match watch {
-        Watch::All => PollFlags::POLLIN,
-        Watch::Gone | Watch::Off => PollFlags::empty(),
-    };
-    let mut fds = [
-        PollFd::new(socket.as_fd(), PollFlags::POLLIN),
-        PollFd::new(watched.as_fd(), flags),
-    ];
-    let watched_fds = if watch == Watch::Off { 1 } else { 2 };
-    wait(&mut fds[..watched_fds], None)?;
-    if happened(&fds[0]) {
-        return Ok(Sign::Ready);
-    }
-    if is_gone(&fds[1]) {
-        return Ok(Sign::Gone);
-    }
-    let peeked = recv(
-        watched.as_raw_fd(),
-        &mut [0],
-        MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT,
-    );
-    Ok(if peeked == Ok(0) {
-        Sign::HalfClosed
-    } else {
-        Sign::MoreBytes
-    })
+/// Whether the other side of a readable socket will send no more; if not, it has sent more.
+pub(crate) fn has_ended(socket: &UnixStream) -> bool {
+    let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+    recv(socket.as_raw_fd(), &mut [0], flags) == Ok(0)
 }
 
 /// Whether the other side of the socket has closed both directions, or sent what nobody asked
 /// for: an idle connection to the daemon that says so is of no use any more.
 pub(crate) fn is_stale(socket: &UnixStream) -> bool {
-    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
-    wait(&mut fds, Some(Duration::ZERO)).is_err() || happened(&fds[0])
+    poll::now(socket, Interest::READ).map_or(true, Interest::is_any)
 }
 
 /// Whether the other side has closed both directions.
 pub(crate) fn is_closed(socket: &UnixStream) -> bool {
-    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::empty())];
-    wait(&mut fds, Some(Duration::ZERO)).is_err() || happened(&fds[0])
+    poll::now(socket, Interest::GONE).map_or(true, Interest::is_any)
 }
 
 /// Waits until the other side has closed both directions, or this side has.
-pub(crate) fn wait_until_closed(socket: &UnixStream) -> io::Result<()> {
-    wait(&mut [PollFd::new(socket.as_fd(), PollFlags::empty())], None).map(|_| ())
-}
-
-/// Writes all bytes to `socket`, waiting while it takes none.
-///
-/// # Errors
-/// `BrokenPipe` when the other side is gone, or when `source`, where the bytes came from, is
-/// gone and nothing has been taken for [`UNDELIVERED_LIMIT`].
-pub(crate) fn write_all(
-    socket: &UnixStream,
-    mut bytes: &[u8],
-    source: &UnixStream,
-) -> io::Result<()> {
-    while !bytes.is_empty() {
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        match uninterrupted(|| send(socket.as_raw_fd(), bytes, flags)) {
-            Ok(n) => bytes = &bytes[n..],
-            Err(err) if err.kind() == io::ErrorKind::WouldBlock => wait_to_write(socket, source)?,
-            Err(err) => return Err(err),
-        }
-    }
-    Ok(())
-}
-
-/// Writes all bytes to `socket` on behalf of `peer`.
-///
-/// # Errors
-/// `TimedOut` when the deadline has passed, `BrokenPipe` when an end is gone.
-pub(crate) fn write_all_for(
-    socket: &UnixStream,
-    mut bytes: &[u8],
-    peer: Option<&UnixStream>,
-    deadline: Instant,
-) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match write_some(socket, bytes)? {
-            0 => wait_until(socket, PollFlags::POLLOUT, peer, deadline)?,
-            n => bytes = &bytes[n..],
-        }
-    }
-    Ok(())
-}
-
-/// Closes both sockets of a connection when a panic goes by, so that the thread of the other
-/// direction ends too instead of being waited for.
-pub(crate) struct CloseOnPanic<'s>(pub(crate) &'s UnixStream, pub(crate) &'s UnixStream);
-
-impl Drop for CloseOnPanic<'_> {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            shutdown(self.0, Shutdown::Both);
-            shutdown(self.1, Shutdown::Both);
-        }
-    }
+pub(crate) fn wait_until_closed(socket: &UnixStream) {
+    // Where it cannot be waited for there is nothing to wait for.
+    let _ = poll::wait([(socket, Interest::GONE)], None);
 }
 
 /// Writes what the socket takes without waiting; 0 if it takes nothing now.
@@ -320,102 +191,51 @@ pub(crate) fn write_some(socket: &UnixStream, bytes: &[u8]) -> io::Result<usize>
     }
 }
 
-/// What is looked for on a socket, or has happened on it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Interest {
-    /// That it can be read, up to its end.
-    pub(crate) read: bool,
-    /// That it can be written.
-    pub(crate) write: bool,
-    /// That the other side has closed both directions.
-    pub(crate) gone: bool,
-}
-
-impl Interest {
-    fn flags(self) -> PollFlags {
-        let mut flags = PollFlags::empty();
-        flags.set(PollFlags::POLLIN, self.read);
-        flags.set(PollFlags::POLLOUT, self.write);
-        flags
-    }
-
-    fn is_any(self) -> bool {
-        self.read || self.write || self.gone
-    }
-
-    fn of(self, fd: &PollFd<'_>) -> Interest {
-        let is = |flags| {
-            fd.revents()
-                .is_none_or(|happened| happened.intersects(flags))
-        };
-        let gone = is_gone(fd);
-        Interest {
-            read: self.read && (gone || is(PollFlags::POLLIN)),
-            write: self.write && is(PollFlags::POLLOUT),
-            gone,
-        }
-    }
-}
-
-/// Waits until something that is looked for happens on one of two sockets, and tells what; `None`
-/// when the time is over, or nothing is looked for.
-pub(crate) fn wait_for_either(
-    (one, of_one): (&UnixStream, Interest),
-    (two, of_two): (&UnixStream, Interest),
-    timeout: Option<Duration>,
-) -> io::Result<Option<(Interest, Interest)>> {
-    // A socket that is gone would end each wait at once if it were looked at for nothing.
-    let all = [(one, of_one), (two, of_two)];
-    let watched = all.iter().filter(|(_, wish)| wish.is_any());
-    let mut fds: Vec<PollFd<'_>> = watched
-        .map(|(socket, wish)| PollFd::new(socket.as_fd(), wish.flags()))
-        .collect();
-    if fds.is_empty() || wait(&mut fds, timeout)? == 0 {
-        return Ok(None);
-    }
-    let mut fds = fds.iter();
-    let mut result = |wish: Interest| match wish.is_any() {
-        true => fds.next().map(|fd| wish.of(fd)).unwrap_or_default(),
-        false => Interest::default(),
-    };
-    Ok(Some((result(of_one), result(of_two))))
-}
-
-/// Waits until one of `flags` happens on `socket`.
+/// Writes all bytes to `socket`, and waits no longer than `patience` says.
 ///
 /// # Errors
-/// `TimedOut` when the deadline has passed, `BrokenPipe` when the other side of `peer` is gone
-/// before.
-fn wait_until(
+/// `TimedOut` when the deadline has passed, `BrokenPipe` when an end is gone.
+pub(crate) fn write_within(
     socket: &UnixStream,
-    flags: PollFlags,
-    peer: Option<&UnixStream>,
-    deadline: Instant,
+    bytes: &[u8],
+    patience: Patience<'_>,
 ) -> io::Result<()> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    let mut fds = [
-        PollFd::new(socket.as_fd(), flags),
-        PollFd::new(peer.unwrap_or(socket).as_fd(), PollFlags::empty()),
-    ];
-    let n = if peer.is_some() { 2 } else { 1 };
-    // One that always has something to read must not get past the deadline by that.
-    if left.is_zero() || wait(&mut fds[..n], Some(left))? == 0 {
-        return Err(io::ErrorKind::TimedOut.into());
-    }
-    match happened(&fds[0]) {
-        true => Ok(()),
-        false => Err(io::ErrorKind::BrokenPipe.into()),
-    }
+    write_all(socket, bytes, || {
+        poll::wait_for(socket, Interest::WRITE, patience)
+    })
 }
 
-fn wait_to_write(socket: &UnixStream, source: &UnixStream) -> io::Result<()> {
-    let mut fds = [
-        PollFd::new(socket.as_fd(), PollFlags::POLLOUT),
-        PollFd::new(source.as_fd(), PollFlags::empty()),
-    ];
-    wait(&mut fds, None)?;
-    if !happened(&fds[0]) && wait(&mut fds[..1], Some(UNDELIVERED_LIMIT))? == 0 {
-        return Err(io::ErrorKind::BrokenPipe.into());
+/// Writes all bytes that came from `source` to `socket`, waiting while it takes none.
+///
+/// # Errors
+/// `BrokenPipe` when the other side is gone, or when `source` is gone and nothing has been taken
+/// for [`UNDELIVERED_LIMIT`].
+pub(crate) fn deliver(socket: &UnixStream, bytes: &[u8], source: &UnixStream) -> io::Result<()> {
+    write_all(socket, bytes, || {
+        let sockets = [(socket, Interest::WRITE), (source, Interest::GONE)];
+        let [event, _] = poll::wait(sockets, None)?;
+        if event.is_any() {
+            return Ok(());
+        }
+        let [event] = poll::wait([(socket, Interest::WRITE)], Some(UNDELIVERED_LIMIT))?;
+        if event.is_any() {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+    })
+}
+
+fn write_all(
+    socket: &UnixStream,
+    mut bytes: &[u8],
+    wait: impl Fn() -> io::Result<()>,
+) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match write_some(socket, bytes)? {
+            0 => wait()?,
+            n => bytes = &bytes[n..],
+        }
     }
     Ok(())
 }
@@ -425,30 +245,15 @@ pub(crate) fn shutdown(socket: &UnixStream, how: Shutdown) {
     let _ = socket.shutdown(how);
 }
 
-fn happened(fd: &PollFd<'_>) -> bool {
-    // `None` stands for flags that nix does not know: something happened.
-    fd.revents().is_none_or(|flags| !flags.is_empty())
-}
+/// Closes both sockets of a connection when a panic goes by, so that the thread of the other
+/// direction ends too instead of being waited for.
+pub(crate) struct CloseOnPanic<'s>(pub(crate) &'s UnixStream, pub(crate) &'s UnixStream);
 
-fn is_gone(fd: &PollFd<'_>) -> bool {
-    fd.revents()
-        .is_none_or(|flags| flags.intersects(PollFlags::POLLHUP | PollFlags::POLLERR))
-}
-
-/// Polls until something happens or the time is over; how many sockets have something to tell.
-fn wait(fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> io::Result<i32> {
-    let timeout = match timeout {
-        None => PollTimeout::NONE,
-        Some(timeout) => PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX),
-    };
-    uninterrupted(|| poll(fds, timeout))
-}
-
-fn uninterrupted<T>(mut call: impl FnMut() -> nix::Result<T>) -> io::Result<T> {
-    loop {
-        match call() {
-            Err(Errno::EINTR) => (),
-            result => return result.map_err(io::Error::from),
+impl Drop for CloseOnPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            shutdown(self.0, Shutdown::Both);
+            shutdown(self.1, Shutdown::Both);
         }
     }
 }
@@ -488,7 +293,9 @@ mod tests {
         let (mut peer, socket) = pair();
         let mut input = Input::new(socket);
         for _ in 0..2 {
-            let err = input.fill_until(Instant::now()).unwrap_err();
+            let err = input
+                .fill_within(Patience::until(Instant::now()))
+                .unwrap_err();
             assert_eq!(err.kind(), io::ErrorKind::TimedOut);
             peer.write_all(b"more and more").unwrap();
         }
@@ -500,18 +307,22 @@ mod tests {
     }
 
     #[test]
-    fn what_is_done_for_a_peer_ends_when_the_peer_is_gone() {
+    fn a_wait_for_a_peer_ends_when_the_peer_is_gone() {
         let (_daemon, daemon_socket) = pair();
         let (client, socket) = pair();
         drop(client);
+        let for_client = Patience {
+            peer: Some(&socket),
+            deadline: Some(never()),
+        };
         let broken = |result: io::Result<()>| result.unwrap_err().kind();
         let mut input = Input::new(Arc::clone(&daemon_socket));
-        let read = input.fill_for(Some(&socket), never()).map(drop);
+        let read = input.fill_within(for_client).map(drop);
         assert_eq!(broken(read), io::ErrorKind::BrokenPipe);
         let many = vec![0; 16 * 1024 * 1024];
-        let written = write_all_for(&daemon_socket, &many, Some(&socket), never());
+        let written = write_within(&daemon_socket, &many, for_client);
         assert_eq!(broken(written), io::ErrorKind::BrokenPipe);
-        let written = write_all_for(&daemon_socket, &many, None, Instant::now());
+        let written = write_within(&daemon_socket, &many, Patience::until(Instant::now()));
         assert_eq!(broken(written), io::ErrorKind::TimedOut);
     }
 
@@ -552,35 +363,20 @@ mod tests {
     }
 
     #[test]
-    fn the_signs_of_a_peer_are_told_apart() {
-        let (_daemon, daemon_socket) = pair();
+    fn the_ends_of_a_peer_are_told_apart() {
         let (mut client, socket) = pair();
-        let sign = |watch| readable_or_sign(&daemon_socket, &socket, watch).unwrap();
+        assert!(!is_stale(&socket));
         client.write_all(b"x").unwrap();
-        assert_eq!(sign(Watch::All), Sign::MoreBytes);
+        assert!(!has_ended(&socket));
+        assert!(is_stale(&socket));
         (&*socket).read_exact(&mut [0]).unwrap();
         client.shutdown(Shutdown::Write).unwrap();
-        assert_eq!(sign(Watch::All), Sign::HalfClosed);
+        assert!(has_ended(&socket));
         assert!(!is_closed(&socket));
         drop(client);
-        assert_eq!(sign(Watch::All), Sign::Gone);
-        assert_eq!(sign(Watch::Gone), Sign::Gone);
         assert!(is_closed(&socket));
-        wait_until_closed(&socket).unwrap();
-    }
-
-    #[test]
-    fn a_socket_that_can_be_read_comes_before_a_sign() {
-        let (mut daemon, daemon_socket) = pair();
-        let (client, socket) = pair();
-        assert!(!is_stale(&daemon_socket));
-        daemon.write_all(b"x").unwrap();
-        drop(client);
-        assert_eq!(
-            readable_or_sign(&daemon_socket, &socket, Watch::All).unwrap(),
-            Sign::Ready
-        );
-        assert!(is_stale(&daemon_socket));
+        assert!(is_stale(&socket));
+        wait_until_closed(&socket);
     }
 
     #[test]
@@ -593,7 +389,7 @@ mod tests {
             daemon.read_to_end(&mut all).unwrap();
             all
         });
-        write_all(&daemon_socket, &bytes, &socket).unwrap();
+        deliver(&daemon_socket, &bytes, &socket).unwrap();
         shutdown(&daemon_socket, Shutdown::Write);
         assert!(reader.join().unwrap() == bytes);
     }

@@ -17,7 +17,7 @@ pub(crate) fn run(client: &mut Input, daemon: &mut Input) {
     let upward = || {
         let _guard = CloseOnPanic(client_socket, daemon_socket);
         pump(client, daemon_socket, |bytes| {
-            socket::write_all(daemon_socket, bytes, client_socket)
+            socket::deliver(daemon_socket, bytes, client_socket)
         });
     };
     thread::scope(|scope| {
@@ -50,6 +50,6 @@ fn pump(source: &mut Input, sink: &UnixStream, mut write: impl FnMut(&[u8]) -> i
             break;
         }
     }
-    let _ = socket::wait_until_closed(source.socket());
+    socket::wait_until_closed(source.socket());
     socket::shutdown(sink, Shutdown::Both);
 }

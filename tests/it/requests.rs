@@ -389,6 +389,18 @@ fn trailers_and_extensions_are_bounded() {
 }
 
 #[test]
+fn a_chunk_that_makes_the_body_larger_than_any_number_is_refused() {
+    let (proxy, daemon) = pair();
+    let mut client = proxy.client();
+    client.send(
+        "POST /networks/create HTTP/1.1\r\nHost: docker\r\nTransfer-Encoding: chunked\r\n\r\n\
+         1\r\n{\r\nffffffffffffffff\r\nx",
+    );
+    expect_error(&client.response(), 413);
+    daemon.expect_untouched();
+}
+
+#[test]
 fn deep_json_passes_except_in_labels() {
     let (proxy, daemon) = pair();
     let deep = format!("{}{}", "[".repeat(20_000), "]".repeat(20_000));
