@@ -16,7 +16,7 @@ use crate::inject::request::{Answer, Create, CreateRequest, Rejection};
 use crate::inject::routes::{self, Action, Kind};
 use crate::proxy::client::Client;
 use crate::proxy::daemon::{CreateDaemon, DaemonConnection};
-use crate::proxy::exchange::{self, End, Exchange, Outgoing};
+use crate::proxy::exchange::{self, End, Exchange, Hooks, Outgoing};
 use crate::proxy::http2 as relay;
 use crate::proxy::refusal::unreadable_request;
 use crate::proxy::request::Request;
@@ -247,9 +247,12 @@ impl Connection<'_> {
             expects_continue: request.expects_continue && !outgoing.rest.is_done(),
         };
         let number = self.number;
-        let answered = |status| log_answer(number, created, status);
+        let hooks = Hooks {
+            answered: &|status| log_answer(number, created, status),
+            review: None,
+        };
         let (client, daemon) = (&mut self.client.input, self.daemon.get()?);
-        let end = match exchange::run(&exchange, outgoing, client, daemon, answered) {
+        let end = match exchange::run(&exchange, outgoing, client, daemon, hooks) {
             Ok(end) => end,
             Err(refusal) => {
                 self.daemon.close();

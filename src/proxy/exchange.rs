@@ -3,20 +3,24 @@
 
 use std::io::{self, Write};
 use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use crate::error::{Reason, Refusal};
 use crate::http1::head::ResponseHead;
 use crate::http1::{self, Body};
-use crate::proxy::poll::{self, Interest, Patience};
+use crate::proxy::client_watch::ClientWatch;
+use crate::proxy::poll::Interest;
 use crate::proxy::read::{self, ReadError};
 use crate::proxy::refusal::unreadable_answer;
 use crate::proxy::socket::{self, CloseOnPanic, Input};
+use crate::proxy::upload::upload;
 
 /// The stack of a thread that only moves bytes.
 pub(crate) const STACK_BYTES: usize = 256 * 1024;
+
+/// The largest answer that is held back, in bytes: to a create it is an ID and some warnings.
+pub(crate) const MAX_HELD_BYTES: usize = 1024 * 1024;
 
 /// What the response side must know of a request.
 #[derive(Debug)]
@@ -27,6 +31,19 @@ pub(crate) struct Exchange<'r> {
     pub(crate) can_hijack: bool,
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub(crate) expects_continue: bool,
+}
+
+/// Gets a success when it is whole, head and body, and returns what is passed on in its place, if
+/// anything: a place to look at what was created before the client hears of it.
+pub(crate) type Review<'h> = dyn FnMut(&[u8]) -> Option<Vec<u8>> + 'h;
+
+/// Who is told of the answer before the client is.
+pub(crate) struct Hooks<'h> {
+    /// Gets the status of the final response.
+    pub(crate) answered: &'h dyn Fn(u16),
+    /// Where there is none, and where a response is larger than [`MAX_HELD_BYTES`], a success is
+    /// passed on as it comes like all else.
+    pub(crate) review: Option<&'h mut Review<'h>>,
 }
 
 /// A request that is ready to be sent.
@@ -52,24 +69,22 @@ pub(crate) enum End {
     Tunnel,
 }
 
-/// Sends the request and passes the response on. `answered` is told its status.
+/// Sends the request and passes the response on.
 ///
 /// # Errors
 /// When nothing of a final response has been passed on and nothing will be.
 pub(crate) fn run(
     exchange: &Exchange<'_>,
-    mut outgoing: Outgoing,
+    outgoing: Outgoing,
     client: &mut Input,
     daemon: &mut Input,
-    answered: impl Fn(u16),
+    hooks: Hooks<'_>,
 ) -> Result<End, Refusal> {
     let client_socket = &*client.socket().clone();
-    let daemon_socket = &*daemon.socket().clone();
-    let uploading = AtomicBool::new(false);
     // Where this fails the daemon may still have an answer, so it is the response that decides.
-    let sent = socket::write_some(daemon_socket, &outgoing.bytes);
-    let unsent = &outgoing.bytes[*sent.as_ref().unwrap_or(&outgoing.bytes.len())..];
-    let is_sent = outgoing.rest.is_done() && unsent.is_empty();
+    let sent = socket::write_some(daemon.socket(), &outgoing.bytes);
+    let n_sent = *sent.as_ref().unwrap_or(&outgoing.bytes.len());
+    let is_sent = outgoing.rest.is_done() && n_sent == outgoing.bytes.len();
     // A half-close is the client's word on this exchange only if nothing else of it is on its way
     // to us: another request, or bytes for the tunnel to be.
     let is_last = is_sent && client.buffered().is_empty();
@@ -78,9 +93,10 @@ pub(crate) fn run(
     } else {
         Interest::GONE
     };
+    let uploading = AtomicBool::new(!is_sent);
     let mut response = Response {
         exchange,
-        client: client_socket,
+        hooks,
         daemon,
         watch: ClientWatch {
             client: client_socket,
@@ -89,21 +105,42 @@ pub(crate) fn run(
         },
         awaits_continue: exchange.expects_continue,
     };
-    if is_sent {
-        let end = response.pass_on(answered)?;
-        return Ok(if sent.is_err() && end == End::Reusable {
-            End::Closed
-        } else {
-            end
-        });
-    }
-    // The daemon may answer before it has read all, or without ever doing so.
-    uploading.store(true, Ordering::SeqCst);
-    thread::scope(|scope| {
-        let _guard = CloseOnPanic(client_socket, daemon_socket);
+    let end = if is_sent {
+        response.pass_on()?
+    } else {
+        response.pass_on_and_upload(outgoing, n_sent, client)?
+    };
+    Ok(if sent.is_err() && end == End::Reusable {
+        End::Closed
+    } else {
+        end
+    })
+}
+
+/// The response side of an exchange.
+struct Response<'a, 'h> {
+    exchange: &'a Exchange<'a>,
+    hooks: Hooks<'h>,
+    daemon: &'a mut Input,
+    watch: ClientWatch<'a>,
+    /// Whether the client still waits for `100 Continue`.
+    awaits_continue: bool,
+}
+
+impl Response<'_, '_> {
+    /// Passes on the response while another thread sends what is left of the request: the daemon may
+    /// answer before it has read all, or without ever doing so.
+    fn pass_on_and_upload(
+        &mut self,
+        mut outgoing: Outgoing,
+        n_sent: usize,
+        client: &mut Input,
+    ) -> Result<End, Refusal> {
+        let (client_socket, uploading) = (self.watch.client, self.watch.uploading);
+        let daemon_socket = &*self.daemon.socket().clone();
         let upload = || {
             let _guard = CloseOnPanic(client_socket, daemon_socket);
-            let whole = socket::deliver(daemon_socket, unsent, client_socket)
+            let whole = socket::deliver(daemon_socket, &outgoing.bytes[n_sent..], client_socket)
                 .and_then(|()| upload(&mut outgoing.rest, client, daemon_socket));
             if whole.is_err() {
                 socket::shutdown(daemon_socket, Shutdown::Write);
@@ -116,105 +153,40 @@ pub(crate) fn run(
             }
             whole
         };
-        let upload = thread::Builder::new()
-            .name("upload".to_owned())
-            .stack_size(STACK_BYTES)
-            .spawn_scoped(scope, upload)
-            .map_err(|err| Refusal::new(Reason::Busy, format!("cannot start a thread: {err}")))?;
-        let end = response.pass_on(answered);
-        match &end {
-            // The client takes the answer for a no and will not send the body.
-            Ok(End::Reusable | End::Closed) if response.awaits_continue => {
-                socket::shutdown(client_socket, Shutdown::Read);
-            }
-            Ok(End::Reusable | End::Tunnel) => (),
-            Ok(End::Closed) => socket::shutdown(client_socket, Shutdown::Write),
-            Ok(End::Cut) => socket::shutdown(client_socket, Shutdown::Both),
-            Err(_) => socket::shutdown(daemon_socket, Shutdown::Both),
-        }
-        let whole = upload
-            .join()
-            .unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
-        match end {
+        let (end, whole) = thread::scope(|scope| {
+            let _guard = CloseOnPanic(client_socket, daemon_socket);
+            let upload = thread::Builder::new()
+                .name("upload".to_owned())
+                .stack_size(STACK_BYTES)
+                .spawn_scoped(scope, upload)
+                .map_err(|err| {
+                    Refusal::new(Reason::Busy, format!("cannot start a thread: {err}"))
+                })?;
+            let end = self.pass_on();
+            self.end_upload(&end);
+            let whole = upload.join();
+            Ok((
+                end,
+                whole.unwrap_or_else(|_| Err(io::ErrorKind::Other.into())),
+            ))
+        })?;
+        match (end, whole) {
             // The daemon has nothing to say to what it never got whole; the client made it so.
-            Err(_) if is_malformed(&whole) => Err(Refusal::bad_request(
-                whole.map_or_else(|err| err.to_string(), |()| String::new()),
-            )),
-            Ok(End::Reusable) if whole.is_err() => Ok(End::Closed),
-            Ok(End::Tunnel) if whole.is_err() => Ok(End::Cut),
-            end => end,
-        }
-    })
-}
-
-fn is_malformed(upload: &io::Result<()>) -> bool {
-    matches!(upload, Err(err) if err.kind() == io::ErrorKind::InvalidData)
-}
-
-/// Passes the body of a request on as it comes. A chunked one is cut into chunks anew: what has
-/// arrived is one chunk, and extensions and trailers, which no daemon reads, are dropped.
-///
-/// # Errors
-/// When the client closes or the chunked coding breaks before its end, or the daemon is gone.
-fn upload(body: &mut Body, client: &mut Input, daemon: &UnixStream) -> io::Result<()> {
-    let source = &*client.socket().clone();
-    let for_daemon = Patience {
-        peer: Some(daemon),
-        deadline: None,
-    };
-    let is_chunked = matches!(body, Body::Chunked(_));
-    let (mut content, mut chunk) = (Vec::new(), Vec::new());
-    while !body.is_done() {
-        if client.buffered().is_empty() && client.fill_within(for_daemon)? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        let malformed = |err| io::Error::new(io::ErrorKind::InvalidData, err);
-        if is_chunked {
-            content.clear();
-            let used = body.read(client.buffered(), &mut content);
-            client.consume(used.map_err(malformed)?);
-            write_chunk(&content, body.is_done(), &mut chunk);
-            socket::deliver(daemon, &chunk, source)?;
-        } else {
-            let progress = body.advance(client.buffered()).map_err(malformed)?;
-            socket::deliver(daemon, &client.buffered()[progress.data], source)?;
-            client.consume(progress.used);
+            (Err(_), Err(err)) if err.kind() == io::ErrorKind::InvalidData => {
+                Err(Refusal::bad_request(err.to_string()))
+            }
+            (Ok(End::Reusable), Err(_)) => Ok(End::Closed),
+            (Ok(End::Tunnel), Err(_)) => Ok(End::Cut),
+            (end, _) => end,
         }
     }
-    Ok(())
-}
 
-/// Makes `chunk` one of this content, perhaps empty, and with the end of the body behind it if it
-/// is the last.
-fn write_chunk(content: &[u8], is_last: bool, chunk: &mut Vec<u8>) {
-    chunk.clear();
-    if !content.is_empty() {
-        let _ = write!(chunk, "{:x}\r\n", content.len());
-        chunk.extend_from_slice(content);
-        chunk.extend_from_slice(b"\r\n");
-    }
-    if is_last {
-        chunk.extend_from_slice(b"0\r\n\r\n");
-    }
-}
-
-/// The response side of an exchange.
-struct Response<'a> {
-    exchange: &'a Exchange<'a>,
-    client: &'a UnixStream,
-    daemon: &'a mut Input,
-    watch: ClientWatch<'a>,
-    /// Whether the client still waits for `100 Continue`.
-    awaits_continue: bool,
-}
-
-impl Response<'_> {
-    fn pass_on(&mut self, answered: impl Fn(u16)) -> Result<End, Refusal> {
+    fn pass_on(&mut self) -> Result<End, Refusal> {
         loop {
             let (len, head) = self.read_head()?;
             match head.status {
                 101 if self.exchange.can_hijack => {
-                    answered(101);
+                    (self.hooks.answered)(101);
                     return Ok(self.hijack(len));
                 }
                 101 => {
@@ -231,13 +203,20 @@ impl Response<'_> {
                 status => {
                     let body = Body::of_response(&head, self.exchange.method)
                         .map_err(|err| unreadable_answer(&err))?;
-                    answered(status);
+                    (self.hooks.answered)(status);
                     // Without Upgrade, attach and exec take the connection over behind a 200 that
                     // has no length: moby's hijack in containers/attach and exec/start.
                     if self.exchange.can_hijack && status == 200 && body == Body::UntilClose {
                         return Ok(self.hijack(len));
                     }
-                    return Ok(self.pass_on_body(len, body, head.is_persistent()));
+                    let end = if head.is_persistent() {
+                        End::Reusable
+                    } else {
+                        End::Closed
+                    };
+                    // Nothing is created without a success.
+                    let holds = self.hooks.review.is_some() && (200..300).contains(&status);
+                    return Ok(self.pass_on_body(len, body, holds).unwrap_or(end));
                 }
             }
         }
@@ -250,38 +229,78 @@ impl Response<'_> {
         }
     }
 
-    /// Passes on the head, which is the first `head_len` buffered bytes, and the body.
-    fn pass_on_body(&mut self, head_len: usize, mut body: Body, persistent: bool) -> End {
+    /// Passes on the head, which is the first `head_len` buffered bytes, and the body, or holds both
+    /// back if they are small. Returns `None` when all of it has come and the head says what becomes
+    /// of the connection.
+    fn pass_on_body(&mut self, head_len: usize, mut body: Body, mut holds: bool) -> Option<End> {
         let mut len = head_len;
         loop {
             match body.pass(&self.daemon.buffered()[len..]) {
                 Ok(n) => len += n,
                 Err(err) => {
                     log::warn!("the daemon's answer breaks off: {err}");
-                    return End::Cut;
+                    return Some(End::Cut);
                 }
             }
-            if self.write(len).is_err() {
-                return self.client_gone();
-            }
-            len = 0;
-            if body.is_done() {
-                return if persistent {
-                    End::Reusable
-                } else {
-                    End::Closed
-                };
-            }
-            match self.watch.fill(self.daemon) {
-                Ok(0) if body == Body::UntilClose => return End::Closed,
-                Ok(0) | Err(_) => {
-                    if self.watch.interest.is_any() {
-                        log::warn!("the daemon's answer breaks off");
-                    }
-                    return End::Cut;
+            holds &= len <= MAX_HELD_BYTES;
+            if !holds {
+                if self.write(len).is_err() {
+                    return Some(self.client_gone());
                 }
-                Ok(_) => (),
+                len = 0;
             }
+            let end = if body.is_done() {
+                None
+            } else {
+                match self.watch.fill(self.daemon) {
+                    Ok(0) if body == Body::UntilClose => Some(End::Closed),
+                    Ok(0) | Err(_) => return Some(self.break_off(len)),
+                    Ok(_) => continue,
+                }
+            };
+            if holds && self.write_reviewed(len).is_err() {
+                return Some(self.client_gone());
+            }
+            return end;
+        }
+    }
+
+    /// Passes on a response that is whole and has been held back, which is the first `len` buffered
+    /// bytes, or what the review makes of it.
+    fn write_reviewed(&mut self, len: usize) -> io::Result<()> {
+        let answer = &self.daemon.buffered()[..len];
+        match self.hooks.review.as_mut().and_then(|review| review(answer)) {
+            None => self.write(len),
+            Some(replaced) => {
+                self.daemon.consume(len);
+                let mut client = self.watch.client;
+                client.write_all(&replaced)
+            }
+        }
+    }
+
+    /// The daemon's answer breaks off, with `len` bytes of it held back: the client gets as much as
+    /// there is.
+    fn break_off(&mut self, len: usize) -> End {
+        if self.watch.interest.is_any() {
+            log::warn!("the daemon's answer breaks off");
+        }
+        let _ = self.write(len);
+        End::Cut
+    }
+
+    /// Makes the upload end where it would wait for a client or a daemon that has no use for it.
+    fn end_upload(&self, end: &Result<End, Refusal>) {
+        let client = self.watch.client;
+        match end {
+            // The client takes the answer for a no and will not send the body.
+            Ok(End::Reusable | End::Closed) if self.awaits_continue => {
+                socket::shutdown(client, Shutdown::Read);
+            }
+            Ok(End::Reusable | End::Tunnel) => (),
+            Ok(End::Closed) => socket::shutdown(client, Shutdown::Write),
+            Ok(End::Cut) => socket::shutdown(client, Shutdown::Both),
+            Err(_) => socket::shutdown(self.daemon.socket(), Shutdown::Both),
         }
     }
 
@@ -315,7 +334,8 @@ impl Response<'_> {
 
     /// Writes the first `n` buffered bytes to the client.
     fn write(&mut self, n: usize) -> io::Result<()> {
-        self.client.write_all(&self.daemon.buffered()[..n])?;
+        let mut client = self.watch.client;
+        client.write_all(&self.daemon.buffered()[..n])?;
         self.daemon.consume(n);
         Ok(())
     }
@@ -326,114 +346,108 @@ impl Response<'_> {
     }
 }
 
-/// Watches the client while the daemon is waited for.
-struct ClientWatch<'a> {
-    client: &'a UnixStream,
-    /// Whether another thread still reads the request from the client, and so watches it.
-    uploading: &'a AtomicBool,
-    /// What the client may still do that the daemon must know of: [`Interest::READ`] stands for
-    /// its half-close.
-    interest: Interest,
-}
-
-impl ClientWatch<'_> {
-    /// Reads from the daemon; meanwhile a client that half-closes or goes is made known to it. What
-    /// the daemon has sent comes first.
-    fn fill(&mut self, daemon: &mut Input) -> io::Result<usize> {
-        loop {
-            let sockets = [
-                (&**daemon.socket(), Interest::READ),
-                (self.client, self.interest),
-            ];
-            let [readable, sign] = poll::wait(sockets, None)?;
-            if readable.is_any() {
-                return daemon.fill();
-            }
-            self.tell(daemon.socket(), sign.gone);
-        }
-    }
-
-    /// Tells the daemon what its client has done: gone, half-closed, or sent more, which waits in
-    /// the socket and is none of the daemon's business yet.
-    fn tell(&mut self, daemon: &UnixStream, is_gone: bool) {
-        if is_gone {
-            self.interest = Interest::NONE;
-            if !self.uploading.load(Ordering::SeqCst) {
-                socket::shutdown(daemon, Shutdown::Both);
-            }
-        } else {
-            self.interest = Interest::GONE;
-            if socket::has_ended(self.client) {
-                socket::shutdown(daemon, Shutdown::Write);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
     use std::sync::Arc;
 
     use super::*;
+    use crate::proxy::poll;
 
-    /// What the daemon sees of a client when `act` is done to it, and what is looked for then.
-    fn told(
-        uploading: bool,
-        act: impl FnOnce(UnixStream) -> Option<UnixStream>,
-    ) -> (Interest, Interest) {
-        let (client, client_socket) = UnixStream::pair().unwrap();
-        let (daemon, daemon_socket) = UnixStream::pair().unwrap();
-        let client = act(client);
-        let mut watch = ClientWatch {
-            client: &client_socket,
-            uploading: &AtomicBool::new(uploading),
-            interest: Interest::READ,
+    /// How an exchange ends when the daemon answers with `answer` and says no more, and what its
+    /// client gets; the answers that are reviewed go to `reviewed`.
+    fn answered(
+        answer: &str,
+        reviewed: &mut Vec<String>,
+        replacement: Option<&str>,
+    ) -> (End, String) {
+        let (mut client, client_socket) = UnixStream::pair().unwrap();
+        let (mut daemon, daemon_socket) = UnixStream::pair().unwrap();
+        // The client has got nothing of an answer that is reviewed.
+        let seen_by_client = client.try_clone().unwrap();
+        let mut review = |answer: &[u8]| {
+            let seen = poll::now(&seen_by_client, Interest::READ).unwrap();
+            assert_eq!(seen, Interest::NONE);
+            reviewed.push(String::from_utf8(answer.to_vec()).unwrap());
+            replacement.map(|text| text.as_bytes().to_vec())
         };
-        watch.tell(&daemon_socket, client.is_none());
-        let seen = poll::now(&daemon, Interest::READ).unwrap();
-        (seen, watch.interest)
+        let hooks = Hooks {
+            answered: &|_| (),
+            review: Some(&mut review),
+        };
+        let exchange = Exchange {
+            method: "POST",
+            can_hijack: false,
+            expects_continue: false,
+        };
+        let outgoing = Outgoing {
+            bytes: b"POST / HTTP/1.1\r\n\r\n".to_vec(),
+            rest: Body::Length(0),
+        };
+        let mut client_input = Input::new(Arc::new(client_socket));
+        let mut daemon_input = Input::new(Arc::new(daemon_socket));
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                daemon.write_all(answer.as_bytes()).unwrap();
+                daemon.shutdown(Shutdown::Write).unwrap();
+                // Its client is there until it has the answer.
+                let _ = daemon.read(&mut [0; 1024]);
+                socket::wait_until_closed(&daemon);
+            });
+            let got = scope.spawn(move || {
+                let mut got = String::new();
+                client.read_to_string(&mut got).unwrap();
+                got
+            });
+            let (client, daemon) = (&mut client_input, &mut daemon_input);
+            let end = run(&exchange, outgoing, client, daemon, hooks).unwrap();
+            socket::shutdown(client_input.socket(), Shutdown::Both);
+            socket::shutdown(daemon_input.socket(), Shutdown::Both);
+            (end, got.join().unwrap())
+        })
     }
 
     #[test]
-    fn a_client_that_half_closes_or_goes_is_made_known_to_the_daemon() {
-        let send = |mut client: UnixStream| {
-            client.write_all(b"GET").unwrap();
-            Some(client)
-        };
-        let half_close = |client: UnixStream| {
-            client.shutdown(Shutdown::Write).unwrap();
-            Some(client)
-        };
-        let go = |_| None;
-        let closed = Interest {
-            gone: true,
-            ..Interest::READ
-        };
-        for (uploading, seen) in [(false, closed), (true, Interest::NONE)] {
-            assert_eq!(told(uploading, send), (Interest::NONE, Interest::GONE));
+    fn a_whole_success_is_reviewed_before_the_client_gets_any_of_it() {
+        let length = "HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}";
+        let chunked =
+            "HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n";
+        let until_close = "HTTP/1.1 201 Created\r\n\r\n{}";
+        let no_body = "HTTP/1.1 204 No Content\r\n\r\n";
+        for (answer, end) in [
+            (length, End::Reusable),
+            (chunked, End::Reusable),
+            (until_close, End::Closed),
+            (no_body, End::Reusable),
+        ] {
+            let mut reviewed = Vec::new();
+            let passed = answered(answer, &mut reviewed, None);
             assert_eq!(
-                told(uploading, half_close),
-                (Interest::READ, Interest::GONE)
+                (passed, &*reviewed),
+                ((end, answer.to_owned()), &[answer.to_owned()][..])
             );
-            // While it uploads the other thread sees it.
-            assert_eq!(told(uploading, go), (seen, Interest::NONE));
+            let no = "HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n";
+            let passed = answered(answer, &mut reviewed, Some(no));
+            assert_eq!(passed, (end, no.to_owned()));
         }
     }
 
     #[test]
-    fn an_answer_comes_before_the_end_of_its_client() {
-        let (client, client_socket) = UnixStream::pair().unwrap();
-        let (mut daemon, daemon_socket) = UnixStream::pair().unwrap();
-        daemon.write_all(b"x").unwrap();
-        drop(client);
-        let mut watch = ClientWatch {
-            client: &client_socket,
-            uploading: &AtomicBool::new(false),
-            interest: Interest::READ,
-        };
-        let mut input = Input::new(Arc::new(daemon_socket));
-        assert_eq!(watch.fill(&mut input).unwrap(), 1);
-        assert_eq!(watch.interest, Interest::READ, "nobody has looked yet");
-        assert_eq!(poll::now(&daemon, Interest::READ).unwrap(), Interest::NONE);
+    fn an_answer_that_is_no_whole_success_passes_as_it_comes() {
+        let no = "HTTP/1.1 409 Conflict\r\nContent-Length: 2\r\n\r\n{}".to_owned();
+        let broken_off = "HTTP/1.1 201 Created\r\nContent-Length: 3\r\n\r\n{}".to_owned();
+        let large = "x".repeat(MAX_HELD_BYTES);
+        let large = format!("HTTP/1.1 200 OK\r\nContent-Length: {MAX_HELD_BYTES}\r\n\r\n{large}");
+        for (answer, end) in [
+            (no, End::Reusable),
+            (broken_off, End::Cut),
+            (large, End::Reusable),
+        ] {
+            let mut reviewed = Vec::new();
+            let (ended, got) = answered(&answer, &mut reviewed, None);
+            assert_eq!((ended, reviewed.len()), (end, 0), "{}", &answer[..20]);
+            assert!(got == answer, "{}", &answer[..20]);
+        }
     }
 }

@@ -4,6 +4,7 @@
 
 pub(crate) mod cgroup;
 pub(crate) mod client;
+pub(crate) mod client_watch;
 pub(crate) mod connection;
 pub(crate) mod daemon;
 pub(crate) mod exchange;
@@ -18,3 +19,4 @@ pub(crate) mod settings;
 pub(crate) mod socket;
 pub(crate) mod subrequest;
 pub(crate) mod tunnel;
+pub(crate) mod upload;
