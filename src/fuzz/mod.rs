@@ -3,6 +3,7 @@
 //! `reference` make of them, which share no code with it.
 
 mod connection;
+mod http2;
 mod reference;
 
 use crate::error::Refusal;
@@ -10,15 +11,16 @@ use crate::http1::Body;
 use crate::http1::chunked::Chunked;
 use crate::http1::head::{HeadEnd, RequestHead, ResponseHead};
 use crate::http1::target::Target;
-use crate::http2;
-use crate::inject::buildkit::{self, Method};
+use crate::inject::image::{build, commit, import};
 use crate::inject::recipe::Recipe;
-use crate::inject::request::{Answer, CreateRequest, Daemon};
+use crate::inject::request::{Answer, Create, CreateRequest, Daemon, Rejection};
+use crate::inject::{container, libpod, network, object, service, swarm, volume};
 use crate::labels::{Label, Labels};
 use crate::policy::Policy;
 use reference::{Json, Read, chunks, fold, instructions, pairs, unescape};
 
 pub use connection::connection;
+pub use http2::{frames, messages};
 
 fn policy() -> Policy {
     let labels = ["ci.job=42", "note=a \"b\" \\ $c {{d}} \u{e9}"].map(Label::parse);
@@ -26,32 +28,7 @@ fn policy() -> Policy {
     Policy {
         labels: Labels::new(labels).expect("two labels"),
         cgroup_parent: None,
-        redirect: None,
-    }
-}
-
-/// Bytes of both ends of an HTTP/2 connection: nothing panics, whatever they are.
-pub fn frames(bytes: &[u8]) {
-    http2::fuzz(&policy(), bytes);
-}
-
-/// A gRPC message: nothing panics, and a message that was edited once stays as it is.
-pub fn messages(bytes: &[u8]) {
-    let Some((first, message)) = bytes.split_first() else {
-        return;
-    };
-    let method = match first % 3 {
-        0 => Method::ControlSolve,
-        1 => Method::BridgeSolve,
-        _ => Method::BridgeReturn,
-    };
-    if let Ok(once) = buildkit::edit(method, message, &policy()) {
-        let twice = buildkit::edit(method, &once, &policy());
-        assert_eq!(
-            twice.as_ref(),
-            Ok(&once),
-            "an edited message is edited again"
-        );
+        socket_mounts: None,
     }
 }
 
@@ -221,6 +198,19 @@ impl Script<'_> {
     }
 }
 
+/// Labels a request by a recipe.
+fn apply(
+    recipe: &Recipe,
+    request: &mut CreateRequest,
+    script: &mut Script<'_>,
+) -> Result<(), Rejection> {
+    let policy = policy();
+    let mut create = Create::new(std::mem::take(request), &policy, script);
+    let result = recipe.apply(&mut create);
+    *request = create.request;
+    result
+}
+
 fn is_labelled(object: &Json, field: &str) -> bool {
     let labels = policy().labels;
     labels
@@ -236,20 +226,20 @@ pub fn json(bytes: &[u8]) {
         return;
     };
     let recipes = [
-        Recipe::Container,
-        Recipe::Object,
-        Recipe::Volume,
-        Recipe::Network,
-        Recipe::Service,
-        Recipe::SwarmInit,
-        Recipe::SwarmUpdate,
-        Recipe::LibpodContainer,
-        Recipe::LibpodPod,
-        Recipe::LibpodObject,
+        &container::RECIPE,
+        &object::RECIPE,
+        &volume::RECIPE,
+        &network::RECIPE,
+        &service::RECIPE,
+        &swarm::INIT,
+        &swarm::UPDATE,
+        &libpod::container::RECIPE,
+        &libpod::pod::RECIPE,
+        &libpod::objects::NETWORK,
     ];
     let recipe = recipes[usize::from(first.wrapping_sub(b'a')) % recipes.len()];
     let mut parts = rest.split(|&b| b == 0xff);
-    let mut draft = CreateRequest {
+    let mut request = CreateRequest {
         version: "/v1.41".to_owned(),
         body: parts.next().unwrap_or_default().to_vec(),
         ..CreateRequest::default()
@@ -258,49 +248,46 @@ pub fn json(bytes: &[u8]) {
         answers: parts.collect(),
         asked: Vec::new(),
     };
-    if recipe.apply(&mut draft, &policy(), &mut script).is_err() {
+    if apply(recipe, &mut request, &mut script).is_err() {
         return;
     }
-    let once = draft.body.clone();
+    let once = request.body.clone();
     let body = Json::parse(&once).expect("what is sent is JSON");
     check_labels(recipe, &body, &script);
-    if recipe == Recipe::Container {
+    if *recipe == container::RECIPE {
         check_volumes(&body, &script);
     }
-    let again = recipe.apply(&mut draft, &policy(), &mut script);
+    let again = apply(recipe, &mut request, &mut script);
     assert!(again.is_ok(), "{again:?}");
-    let again = Json::parse(&draft.body).expect("what is sent is JSON");
+    let again = Json::parse(&request.body).expect("what is sent is JSON");
     assert_eq!(again.sorted(), body.sorted());
 }
 
-fn check_labels(recipe: Recipe, body: &Json, script: &Script<'_>) {
+fn check_labels(recipe: &Recipe, body: &Json, script: &Script<'_>) {
     let what = || format!("{recipe:?} {body:?}");
-    match recipe {
-        Recipe::SwarmInit => {
-            let spec = body.field("Spec").expect("a spec");
-            assert!(is_labelled(spec, "Labels"), "{}", what());
+    if *recipe == swarm::INIT {
+        let spec = body.field("Spec").expect("a spec");
+        assert!(is_labelled(spec, "Labels"), "{}", what());
+    } else if *recipe == network::RECIPE && !is_labelled(body, "Labels") {
+        // One that is made from a config-only network has the labels of that.
+        let from = body
+            .field("ConfigFrom")
+            .and_then(|from| from.field("Network"));
+        assert!(
+            from.is_some_and(|name| !name.text().is_empty()),
+            "{}",
+            what()
+        );
+        let (question, _) = script.asked.first().expect("a question");
+        assert!(question.contains("/networks?filters="));
+    } else {
+        assert!(is_labelled(body, "Labels"), "{}", what());
+    }
+    if *recipe == service::RECIPE {
+        let task = body.field("TaskTemplate");
+        if let Some(container) = task.and_then(|task| task.field("ContainerSpec")) {
+            assert!(is_labelled(container, "Labels"), "{}", what());
         }
-        Recipe::Network if !is_labelled(body, "Labels") => {
-            // One that is made from a config-only network has the labels of that.
-            let from = body
-                .field("ConfigFrom")
-                .and_then(|from| from.field("Network"));
-            assert!(
-                from.is_some_and(|name| !name.text().is_empty()),
-                "{}",
-                what()
-            );
-            let (question, _) = script.asked.first().expect("a question");
-            assert!(question.contains("/networks?filters="));
-        }
-        Recipe::Service => {
-            assert!(is_labelled(body, "Labels"), "{}", what());
-            let task = body.field("TaskTemplate");
-            if let Some(container) = task.and_then(|task| task.field("ContainerSpec")) {
-                assert!(is_labelled(container, "Labels"), "{}", what());
-            }
-        }
-        _ => assert!(is_labelled(body, "Labels"), "{}", what()),
     }
 }
 
@@ -406,18 +393,18 @@ pub fn query(bytes: &[u8]) {
         return;
     };
     let recipes = [
-        Recipe::Build,
-        Recipe::LibpodBuild,
-        Recipe::Commit,
-        Recipe::ImageCreate,
-        Recipe::LibpodImport,
-        Recipe::LibpodSecret,
+        &build::RECIPE,
+        &build::LIBPOD,
+        &commit::RECIPE,
+        &import::RECIPE,
+        &import::LIBPOD,
+        &libpod::objects::SECRET,
     ];
     let recipe = recipes[usize::from(first.wrapping_sub(b'a')) % recipes.len()];
     let mut parts = rest.splitn(2, |&b| b == 0xff);
     let client = String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
     let answer = parts.next().unwrap_or(b"{}");
-    let mut draft = CreateRequest {
+    let mut request = CreateRequest {
         query: client.clone(),
         ..CreateRequest::default()
     };
@@ -425,36 +412,33 @@ pub fn query(bytes: &[u8]) {
         answers: vec![b"", b"", answer],
         asked: Vec::new(),
     };
-    if recipe.apply(&mut draft, &policy(), &mut script).is_err() {
+    if apply(recipe, &mut request, &mut script).is_err() {
         return;
     }
-    let (before, after) = (pairs(&client), pairs(&draft.query));
+    let (before, after) = (pairs(&client), pairs(&request.query));
     let named = |name: &str| -> Vec<_> {
         let is = |own: &[u8]| fold(&String::from_utf8_lossy(own)) == fold(name);
         after.iter().filter(|pair| is(&pair.name)).collect()
     };
-    let ours: &[&str] = match recipe {
-        Recipe::Build | Recipe::LibpodBuild => {
-            &["labels", "rm", "forcerm", "outputs", "unsetlabel"]
+    let ours: &[&str] = if [&build::RECIPE, &build::LIBPOD].contains(&recipe) {
+        &["labels", "rm", "forcerm", "outputs", "unsetlabel"]
+    } else if *recipe == libpod::objects::SECRET {
+        &["labels"]
+    } else if request.is_unlabelled {
+        assert_eq!(*recipe, import::RECIPE);
+        let image = after.iter().find(|pair| pair.name == b"fromImage");
+        assert!(
+            image.is_some_and(|pair| !pair.value.is_empty()),
+            "{after:?}"
+        );
+        assert_eq!(named("fromImage").len(), 1);
+        &[]
+    } else {
+        check_changes(recipe, &after, answer);
+        if *recipe == import::RECIPE {
+            assert!(named("fromImage").iter().all(|pair| pair.value.is_empty()));
         }
-        Recipe::LibpodSecret => &["labels"],
-        _ if draft.is_unlabelled => {
-            assert_eq!(recipe, Recipe::ImageCreate);
-            let image = after.iter().find(|pair| pair.name == b"fromImage");
-            assert!(
-                image.is_some_and(|pair| !pair.value.is_empty()),
-                "{after:?}"
-            );
-            assert_eq!(named("fromImage").len(), 1);
-            &[]
-        }
-        _ => {
-            check_changes(recipe, &after, answer);
-            if recipe == Recipe::ImageCreate {
-                assert!(named("fromImage").iter().all(|pair| pair.value.is_empty()));
-            }
-            &["changes"]
-        }
+        &["changes"]
     };
     if ours.contains(&"labels") {
         let [labels] = named("labels")[..] else {
@@ -504,13 +488,13 @@ fn check_outputs(value: &[u8]) {
 }
 
 /// Checks that the labels are instructions of their own among all changes.
-fn check_changes(recipe: Recipe, after: &[reference::Pair], answer: &[u8]) {
+fn check_changes(recipe: &Recipe, after: &[reference::Pair], answer: &[u8]) {
     let changes = after.iter().filter(|pair| pair.name == b"changes");
     let changes: Vec<String> = changes
         .map(|pair| String::from_utf8(pair.value.clone()).expect("UTF-8"))
         .collect();
     let is_podman = answer.starts_with(b"P");
-    let read = match is_podman && recipe != Recipe::Commit {
+    let read = match is_podman && *recipe != commit::RECIPE {
         true => changes.clone(),
         false => instructions(&changes.join("\n")),
     };

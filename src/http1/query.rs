@@ -6,7 +6,7 @@ use std::fmt;
 
 use crate::http1::error::Error;
 use crate::http1::percent::{Plus, decode, encode, is_unreserved};
-use crate::json::same_but_for_case;
+use crate::text::same_but_for_case;
 
 /// The pairs of a query that the daemon reads.
 #[derive(Debug)]

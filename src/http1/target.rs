@@ -8,6 +8,7 @@ use std::net::Ipv6Addr;
 
 use crate::http1::error::Error;
 use crate::http1::percent::{Plus, decode, encode, is_unreserved};
+use crate::text::clean_path_and_slash;
 
 /// A request target, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +49,7 @@ impl Target {
     /// Where the daemon would redirect the client to, when the path is not clean: such a request
     /// is never handled (`cleanPath` in gorilla/mux).
     pub(crate) fn redirect(&self) -> Option<String> {
-        let clean = clean(&self.path);
+        let clean = clean_path_and_slash(&self.path);
         if clean == self.path {
             return None;
         }
@@ -128,29 +129,6 @@ fn is_path_char(byte: u8) -> bool {
             byte,
             b'$' | b'&' | b'+' | b',' | b'/' | b':' | b';' | b'=' | b'@'
         )
-}
-
-/// The shortest form of a path: no empty, `.` or `..` elements, one trailing slash kept.
-pub(crate) fn clean(path: &[u8]) -> Vec<u8> {
-    let mut elements: Vec<&[u8]> = Vec::new();
-    for element in path.split(|&b| b == b'/') {
-        match element {
-            b"" | b"." => (),
-            b".." => {
-                elements.pop();
-            }
-            _ => elements.push(element),
-        }
-    }
-    let mut clean = Vec::with_capacity(path.len());
-    for element in &elements {
-        clean.push(b'/');
-        clean.extend_from_slice(element);
-    }
-    if clean.is_empty() || path.ends_with(b"/") {
-        clean.push(b'/');
-    }
-    clean
 }
 
 #[cfg(test)]

@@ -1,90 +1,67 @@
-//! What stands between the two ends of an HTTP/2 connection: frames of both in, frames to both
-//! out. Knows no sockets. This file holds what the two directions share: the streams, and what is
-//! sent to the daemon when it has room.
+//! An HTTP/2 connection between a client and the daemon: takes the frames of both and makes the
+//! frames for both. This file holds what the two directions share: the streams, and what is sent
+//! to the daemon when it has room. Knows no sockets.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
-use crate::inject::buildkit::{Call, Status};
-
-use super::error::ConnectionError;
+use super::error::{Code, ConnectionError};
 use super::flow::Flow;
-use super::frame::{MIN_MAX_PAYLOAD, Out, flag, kind};
-use super::hpack::Fields;
-use super::settings::{DEFAULT_WINDOW, FirstWindows, Peer};
+use super::frame::{FrameWriter, MIN_MAX_PAYLOAD, flag, kind};
+use super::grpc::{Calls, Status};
+use super::settings::{DEFAULT_WINDOW, InitialWindow, Peer};
 use super::stream::Stream;
 
-/// The streams a client may have open; arbitrary, builds need a dozen each.
+/// The streams a client may have open. Arbitrary: builds need a dozen each.
 pub(super) const MAX_STREAMS: usize = 1000;
 
 /// While more than this waits to be written to one end, in bytes, the other is not read.
-pub(crate) const MAX_BACKLOG_BYTES: usize = 128 * 1024;
+const MAX_BACKLOG_BYTES: usize = 128 * 1024;
 
-/// While more than this waits to be written to the client, it is not read either: what the proxy
-/// says to it by itself must not pile up.
-pub(super) const MAX_OWN_BACKLOG_BYTES: usize = 1024 * 1024;
-
-/// What may be held of messages that are edited, in bytes: four of the largest.
-pub(super) const MAX_HELD_BYTES: usize = 64 * 1024 * 1024;
-
-/// Which calls are edited, and how.
-pub(crate) trait Calls {
-    type Method: Copy + fmt::Debug + fmt::Display;
-
-    /// Tells what is done with a call to this `:path`.
-    fn call(&self, path: &str) -> Call<Self::Method>;
-
-    /// The names of the image that a message of a call has made, to be put into the log.
-    fn image(&self, method: Self::Method, message: &[u8]) -> Option<String>;
-
-    /// Edits one message of a call.
-    ///
-    /// # Errors
-    /// When it cannot be labelled.
-    fn edit(&self, method: Self::Method, message: &[u8]) -> Result<Vec<u8>, Status>;
-}
+/// While more than this waits to be written to the client, in bytes, the client is not read
+/// either: the proxy's own answers must not pile up.
+const MAX_OWN_BACKLOG_BYTES: usize = 1024 * 1024;
 
 /// How the connection came to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Origin {
-    /// By an upgrade to gRPC, which the daemon has agreed to.
+pub(crate) enum Start {
+    /// By an upgrade to gRPC, to which the daemon has agreed.
     Upgrade,
-    /// The client began with HTTP/2. That the daemon speaks it is to be seen, and it would take
-    /// any of its requests so.
+    /// The client began with HTTP/2. Whether the daemon speaks it is not known yet; if it does, it
+    /// would serve its whole API over it.
     PriorKnowledge,
 }
 
 /// The state of a connection.
-pub(crate) struct Mediator<'c, C: Calls> {
+pub(crate) struct Connection<C: Calls> {
     /// Names the connection in the log.
     pub(crate) number: u64,
-    pub(super) calls: &'c C,
-    pub(crate) origin: Origin,
-    /// Whether the client's preface has come.
+    pub(super) calls: C,
+    pub(super) start: Start,
+    /// Whether the client's preface has arrived.
     pub(super) has_preface: bool,
     pub(super) client: Peer,
     pub(super) daemon: Peer,
-    /// The largest payload that the daemon takes.
+    /// The largest payload that the daemon takes, in bytes.
     pub(super) daemon_takes: usize,
-    pub(super) streams: BTreeMap<u32, Stream<C::Method>>,
+    pub(super) streams: BTreeMap<u32, Stream<C>>,
     /// The last stream that the client has opened.
     pub(super) last_stream: u32,
     /// The windows of the connection.
     pub(super) flow: Flow,
-    pub(super) windows: FirstWindows,
+    pub(super) initial_window: InitialWindow,
     /// Streams with something in their queue.
     waiting: BTreeSet<u32>,
-    /// What is to be sent to each end.
-    pub(crate) to_client: Out,
-    pub(crate) to_daemon: Out,
+    /// What to send to each end.
+    pub(crate) to_client: FrameWriter,
+    pub(crate) to_daemon: FrameWriter,
 }
 
-impl<'c, C: Calls> Mediator<'c, C> {
-    pub(crate) fn new(number: u64, calls: &'c C, origin: Origin) -> Mediator<'c, C> {
-        Mediator {
+impl<C: Calls> Connection<C> {
+    pub(crate) fn new(number: u64, calls: C, start: Start) -> Connection<C> {
+        Connection {
             number,
             calls,
-            origin,
+            start,
             has_preface: false,
             client: Peer::client(),
             daemon: Peer::daemon(),
@@ -92,36 +69,50 @@ impl<'c, C: Calls> Mediator<'c, C> {
             streams: BTreeMap::new(),
             last_stream: 0,
             flow: Flow::new(DEFAULT_WINDOW, DEFAULT_WINDOW),
-            windows: FirstWindows::new(),
+            initial_window: InitialWindow::new(),
             waiting: BTreeSet::new(),
-            to_client: Out::default(),
-            to_daemon: Out::default(),
+            to_client: FrameWriter::default(),
+            to_daemon: FrameWriter::default(),
         }
     }
 
-    /// Whether the daemon has shown that it speaks HTTP/2.
+    /// Whether the daemon is known to speak HTTP/2.
     pub(crate) fn is_spoken(&self) -> bool {
-        self.daemon.has_begun
+        self.start == Start::Upgrade || self.daemon.has_begun
     }
 
-    /// Whether something is still to be sent to the daemon when it has room.
+    /// Whether the client is read now. It is not while much waits to be written, since a small
+    /// frame may become a large one. Nor is it, behind its preface, until the daemon is known to
+    /// speak HTTP/2: a daemon that does not might take what follows for requests.
+    pub(crate) fn listens_to_client(&self) -> bool {
+        self.to_daemon.len() <= MAX_BACKLOG_BYTES
+            && self.to_client.len() <= MAX_OWN_BACKLOG_BYTES
+            && (!self.has_preface || self.is_spoken())
+    }
+
+    /// Whether the daemon is read now. It is not while much waits to be written to the client.
+    pub(crate) fn listens_to_daemon(&self) -> bool {
+        self.to_client.len() <= MAX_BACKLOG_BYTES
+    }
+
+    /// Whether something is left to send to the daemon when it has room.
     pub(crate) fn has_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }
 
-    /// Ends the connection: the client learns why.
+    /// Ends the connection and tells the client why.
     pub(crate) fn fail(&mut self, error: &ConnectionError) {
         self.to_client.goaway(self.last_stream, error);
     }
 
-    /// Gives the client a part of the connection's window back.
+    /// Gives a part of the connection's window back to the client.
     pub(super) fn credit(&mut self, n: usize) {
         self.flow.credited(n);
         self.to_client.window_update(0, n as u32);
     }
 
     /// Forgets a stream. What waits on it will not reach the daemon.
-    pub(super) fn close(&mut self, id: u32) -> Option<Stream<C::Method>> {
+    pub(super) fn close(&mut self, id: u32) -> Option<Stream<C>> {
         let stream = self.streams.remove(&id)?;
         self.waiting.remove(&id);
         if stream.edit.is_none() {
@@ -130,10 +121,21 @@ impl<'c, C: Calls> Mediator<'c, C> {
         Some(stream)
     }
 
-    /// Forgets a stream on which all is said.
+    /// Forgets a stream if both sides are done with it.
     pub(super) fn close_if_over(&mut self, id: u32) {
         if self.streams.get(&id).is_some_and(Stream::is_over) {
             self.close(id);
+        }
+    }
+
+    /// Answers a call in the daemon's place, and lets the client send no more.
+    pub(super) fn refuse(&mut self, id: u32, status: &Status, is_answered: bool, is_ended: bool) {
+        log::info!("#{} refused: {}", self.number, status.message);
+        let block = status.to_fields(is_answered).encode();
+        self.to_client.headers(id, &block, true);
+        if !is_ended {
+            // RFC 9113 section 8.1: the answer is complete, the rest of the request is not wanted.
+            self.to_client.reset(id, Code::No);
         }
     }
 
@@ -176,7 +178,7 @@ impl<'c, C: Calls> Mediator<'c, C> {
         }
     }
 
-    /// Sends one frame of what waits on a stream, if there is room.
+    /// Sends one frame of what waits on a stream. Returns whether there was room for it.
     fn push_frame(&mut self, id: u32) -> bool {
         let Some(stream) = self.streams.get_mut(&id) else {
             return false;
@@ -198,29 +200,4 @@ impl<'c, C: Calls> Mediator<'c, C> {
         }
         true
     }
-
-    /// Answers a call in the daemon's place, with what gRPC has for errors: trailers alone, or
-    /// behind what the daemon has answered so far.
-    pub(super) fn answer(&mut self, id: u32, status: &Status, is_answered: bool) {
-        let mut fields = Fields::default();
-        if !is_answered {
-            fields.push(":status", "200");
-            fields.push("content-type", "application/grpc");
-        }
-        fields.push("grpc-status", status.code.to_string());
-        let message = format!("{}: {}", env!("CARGO_PKG_NAME"), status.message);
-        fields.push("grpc-message", percent_encoded(&message));
-        self.to_client.headers(id, &fields.encode(), true);
-    }
-}
-
-/// A text as the value of `grpc-message`.
-fn percent_encoded(text: &str) -> String {
-    text.bytes().fold(String::new(), |mut out, b| {
-        match b {
-            b' '..=b'~' if b != b'%' => out.push(char::from(b)),
-            _ => out.push_str(&format!("%{b:02X}")),
-        }
-        out
-    })
 }

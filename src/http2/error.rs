@@ -1,6 +1,6 @@
-//! How an HTTP/2 connection or one of its streams ends in error (RFC 9113 section 7).
+//! Why an HTTP/2 connection or one of its streams ends (RFC 9113 section 7).
 
-/// An error code, as far as the proxy has a use for it.
+/// An error code that the proxy uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Code {
     No = 0,
@@ -19,6 +19,7 @@ pub(crate) enum Code {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ConnectionError {
     pub(crate) code: Code,
+    /// What is wrong, for the log and for the peer.
     pub(crate) what: String,
 }
 

@@ -1,12 +1,12 @@
 //! Flow control between a client that sends, a daemon that receives, and a proxy between them that
-//! changes how much it is (RFC 9113 section 6.9).
+//! changes the number of bytes (RFC 9113 section 6.9).
 //!
-//! The client's window and the daemon's are the same while data pass as they come: the daemon's
-//! `WINDOW_UPDATE`s pass, too. For data that the proxy takes in to edit them it gives the client
-//! its window back at once; what it sends in their place it takes out of the daemon's window
-//! alone. The daemon will give that back one day, to a client that has nothing to do with it: this
-//! is the **debt**, and as much of the daemon's updates is kept from the client. At any time
-//! `client + queued == daemon + debt`, where queued is what passes but waits for the daemon.
+//! While data pass as they come, the client's window and the daemon's are the same, and the
+//! daemon's `WINDOW_UPDATE`s pass too. When the proxy gathers data to edit them, it gives the
+//! client its window back at once. What it sends instead takes from the daemon's window alone. The
+//! daemon later returns this credit, but it is not the client's. It is the **debt**: as much of
+//! the daemon's updates is kept from the client. At any time `client + queued == daemon + debt`,
+//! where queued is what passes but waits for the daemon.
 
 use super::error::{Code, ConnectionError};
 use super::frame::MAX_WINDOW;
@@ -18,7 +18,7 @@ pub(crate) struct Flow {
     client: i64,
     /// How much more the daemon takes.
     daemon: i64,
-    /// What the daemon will give back for bytes that were not the client's.
+    /// What the daemon will return for bytes that were not the client's.
     debt: i64,
 }
 
@@ -36,36 +36,36 @@ impl Flow {
         usize::try_from(self.daemon).unwrap_or(0)
     }
 
-    /// Data have come from the client.
+    /// Counts data that arrived from the client.
     ///
     /// # Errors
-    /// When they are more than its window.
+    /// When they exceed its window.
     pub(crate) fn received(&mut self, n: usize) -> Result<(), ConnectionError> {
         self.client -= n as i64;
         if n > 0 && self.client < 0 {
-            let what = "more data than the window has room for";
+            let what = "the data exceed the window";
             return Err(ConnectionError::new(Code::FlowControl, what));
         }
         Ok(())
     }
 
-    /// The client's data have gone to the daemon, which will give the window back.
+    /// Counts data of the client that went to the daemon, which will return the window.
     pub(crate) fn passed(&mut self, n: usize) {
         self.daemon -= n as i64;
     }
 
-    /// The proxy's own data have gone to the daemon.
+    /// Counts data of the proxy's own that went to the daemon.
     pub(crate) fn sent(&mut self, n: usize) {
         self.daemon -= n as i64;
         self.debt += n as i64;
     }
 
-    /// The proxy gives the client its window back.
+    /// Counts what the proxy gives back to the client.
     pub(crate) fn credited(&mut self, n: usize) {
         self.client += n as i64;
     }
 
-    /// The daemon has raised its window by `increment`; as much of it as is the client's.
+    /// Counts what the daemon has raised its window by. Returns the client's part of it.
     ///
     /// # Errors
     /// When the window becomes larger than a window may be.
@@ -81,17 +81,17 @@ impl Flow {
         Ok(rest as u32)
     }
 
-    /// The daemon has changed the window that streams have at first.
+    /// Applies changes of the initial window, on either side.
     ///
     /// # Errors
     /// When the window becomes larger than a window may be.
     pub(crate) fn resize(&mut self, client: i64, daemon: i64) -> Result<(), ConnectionError> {
         self.client += client;
         self.daemon += daemon;
-        match self.daemon > MAX_WINDOW {
-            true => Err(too_large()),
-            false => Ok(()),
+        if self.daemon > MAX_WINDOW {
+            return Err(too_large());
         }
+        Ok(())
     }
 }
 
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_passes_is_given_back_by_the_daemon() {
+    fn the_daemon_gives_back_data_that_pass() {
         let mut flow = Flow::new(100, 100);
         flow.received(100).unwrap();
         flow.passed(100);
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_edited_is_given_back_by_the_proxy() {
+    fn the_proxy_gives_back_data_that_are_edited() {
         let mut flow = Flow::new(100, 100);
         flow.received(60).unwrap();
         flow.credited(60);

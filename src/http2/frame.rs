@@ -1,5 +1,5 @@
-//! HTTP/2 frames (RFC 9113 section 6): where one ends in a stream of bytes, whether its length and
-//! its stream are what its type allows, and how the few that the proxy makes are written.
+//! HTTP/2 frames (RFC 9113 section 6): finds where one ends, checks that its length and its stream
+//! are what its type allows, and writes the few that the proxy makes.
 
 use std::collections::VecDeque;
 
@@ -8,10 +8,10 @@ use super::error::{Code, ConnectionError};
 /// What a client sends first (RFC 9113 section 3.4).
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// The length of a frame's header.
+/// The length of a frame's header, in bytes.
 pub(crate) const HEADER_BYTES: usize = 9;
 
-/// The payload that every endpoint takes (RFC 9113 section 4.2).
+/// The payload that every endpoint takes, in bytes (RFC 9113 section 4.2).
 pub(crate) const MIN_MAX_PAYLOAD: usize = 16_384;
 
 /// The largest window (RFC 9113 section 6.9.1).
@@ -47,24 +47,24 @@ pub(crate) mod setting {
     pub(crate) const MAX_FRAME_SIZE: u16 = 5;
 }
 
-/// A frame whose length and stream are as its type demands.
+/// A frame whose length and stream are what its type allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Frame<'b> {
     pub(crate) kind: u8,
     pub(crate) flags: u8,
     pub(crate) stream: u32,
     pub(crate) payload: &'b [u8],
-    /// The frame as it came.
+    /// The whole frame as it arrived.
     pub(crate) raw: &'b [u8],
 }
 
 impl<'b> Frame<'b> {
-    /// The frame at the start of `buf`, or `None` while it is incomplete.
+    /// Reads the frame at the start of `buf`. Returns `None` while it is incomplete.
     ///
     /// # Errors
-    /// When its payload is larger than `max_payload`, or its length or its stream is not what its
-    /// type demands. Some of these would do with the end of a stream; section 5.4.1 lets them end
-    /// the connection as well.
+    /// When its payload is larger than `max_payload`, or its type does not allow its length or its
+    /// stream. For some of these it would be enough to end the stream; section 5.4.1 allows to end
+    /// the connection.
     pub(crate) fn parse(
         buf: &'b [u8],
         max_payload: usize,
@@ -96,7 +96,10 @@ impl<'b> Frame<'b> {
         self.flags & flag != 0
     }
 
-    /// The payload of a `DATA` or `HEADERS` frame without padding and, for the latter, priority.
+    /// The payload of a `DATA` or `HEADERS` frame without its padding and priority.
+    ///
+    /// # Errors
+    /// When the frame is too short for them.
     pub(crate) fn content(&self) -> Result<&'b [u8], ConnectionError> {
         let mut content = self.payload;
         let mut padding = 0;
@@ -107,20 +110,23 @@ impl<'b> Frame<'b> {
         if self.kind == kind::HEADERS && self.has(flag::PRIORITY) {
             content = content.get(5..).ok_or_else(too_short)?;
         }
-        let len = content.len().checked_sub(padding).ok_or_else(|| {
-            ConnectionError::protocol("the padding is longer than what it stands in")
-        })?;
+        let len = content
+            .len()
+            .checked_sub(padding)
+            .ok_or_else(|| ConnectionError::protocol("the padding is longer than its frame"))?;
         Ok(&content[..len])
     }
 
-    /// The first four bytes as a number without its highest bit: of a `WINDOW_UPDATE`, whose
-    /// length has been looked at, the increment.
+    /// The increment of a `WINDOW_UPDATE`: 31 bits of the first four bytes.
     pub(crate) fn number(&self) -> u32 {
         let bytes = self.payload.first_chunk().copied().unwrap_or_default();
         u32::from_be_bytes(bytes) & 0x7fff_ffff
     }
 
     /// Checks the values of a `SETTINGS` frame (RFC 9113 section 6.5.2).
+    ///
+    /// # Errors
+    /// When one is out of range.
     pub(crate) fn check_settings(&self) -> Result<(), ConnectionError> {
         for (id, value) in self.settings() {
             match id {
@@ -129,7 +135,7 @@ impl<'b> Frame<'b> {
                     return Err(ConnectionError::new(Code::FlowControl, what));
                 }
                 setting::MAX_FRAME_SIZE if !(1 << 14..1 << 24).contains(&value) => {
-                    let what = format!("frames of {value} bytes cannot be");
+                    let what = format!("a maximum frame size of {value} bytes is not allowed");
                     return Err(ConnectionError::protocol(what));
                 }
                 _ => (),
@@ -161,13 +167,11 @@ fn check_len(kind: u8, flags: u8, len: usize) -> Result<(), ConnectionError> {
         kind::GOAWAY => len >= 8,
         _ => true,
     };
-    match is_right {
-        true => Ok(()),
-        false => Err(ConnectionError::new(
-            Code::FrameSize,
-            format!("a frame of type {kind} is {len} bytes long"),
-        )),
+    if !is_right {
+        let what = format!("a frame of type {kind} cannot have {len} bytes");
+        return Err(ConnectionError::new(Code::FrameSize, what));
     }
+    Ok(())
 }
 
 fn check_stream(kind: u8, stream: u32) -> Result<(), ConnectionError> {
@@ -178,20 +182,18 @@ fn check_stream(kind: u8, stream: u32) -> Result<(), ConnectionError> {
         kind::SETTINGS | kind::PING | kind::GOAWAY => stream == 0,
         _ => true,
     };
-    match is_right {
-        true => Ok(()),
-        false => {
-            let what = format!("a frame of type {kind} is on stream {stream}");
-            Err(ConnectionError::protocol(what))
-        }
+    if !is_right {
+        let what = format!("a frame of type {kind} cannot be on stream {stream}");
+        return Err(ConnectionError::protocol(what));
     }
+    Ok(())
 }
 
-/// Frames on their way to a peer.
+/// Writes frames, and holds them until they are sent to a peer.
 #[derive(Debug, Default)]
-pub(crate) struct Out(VecDeque<u8>);
+pub(crate) struct FrameWriter(VecDeque<u8>);
 
-impl Out {
+impl FrameWriter {
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
@@ -200,7 +202,7 @@ impl Out {
         self.0.is_empty()
     }
 
-    /// The first bytes, as many as lie in one piece.
+    /// The first bytes, as many as are contiguous in memory.
     pub(crate) fn front(&self) -> &[u8] {
         self.0.as_slices().0
     }
@@ -209,7 +211,7 @@ impl Out {
     pub(crate) fn consume(&mut self, n: usize) {
         self.0.drain(..n);
         if self.0.is_empty() {
-            // What a large message has made large is given back.
+            // A large message leaves a large buffer behind.
             self.0.shrink_to(MIN_MAX_PAYLOAD);
         }
     }
@@ -218,17 +220,17 @@ impl Out {
         self.0 = VecDeque::new();
     }
 
-    /// Bytes as they are.
+    /// Appends bytes as they are.
     pub(crate) fn raw(&mut self, bytes: &[u8]) {
         self.0.extend(bytes);
     }
 
-    /// Bytes from elsewhere.
+    /// Appends bytes from an iterator.
     pub(crate) fn extend(&mut self, bytes: impl Iterator<Item = u8>) {
         self.0.extend(bytes);
     }
 
-    /// A frame whose payload follows.
+    /// Appends the header of a frame. The payload, of `len` bytes, must follow.
     pub(crate) fn header(&mut self, kind: u8, flags: u8, stream: u32, len: usize) {
         let [_, l0, l1, l2] = (len as u32).to_be_bytes();
         let [s0, s1, s2, s3] = stream.to_be_bytes();
@@ -240,16 +242,19 @@ impl Out {
         self.raw(&number.to_be_bytes());
     }
 
+    /// Appends a `WINDOW_UPDATE`, unless the increment is 0.
     pub(crate) fn window_update(&mut self, stream: u32, increment: u32) {
         if increment > 0 {
             self.number(kind::WINDOW_UPDATE, stream, increment);
         }
     }
 
+    /// Appends a `RST_STREAM`.
     pub(crate) fn reset(&mut self, stream: u32, code: Code) {
         self.number(kind::RST_STREAM, stream, code as u32);
     }
 
+    /// Appends a `GOAWAY` that says why.
     pub(crate) fn goaway(&mut self, last_stream: u32, error: &ConnectionError) {
         let text = error.what.as_bytes();
         self.header(kind::GOAWAY, 0, 0, 8 + text.len());
@@ -258,7 +263,7 @@ impl Out {
         self.raw(text);
     }
 
-    /// A header block, in as many frames as it takes.
+    /// Appends a header block, in as many frames as it needs.
     pub(crate) fn headers(&mut self, stream: u32, block: &[u8], end_stream: bool) {
         let mut kind = kind::HEADERS;
         let mut flags = if end_stream { flag::END_STREAM } else { 0 };
@@ -284,7 +289,7 @@ mod tests {
     use super::*;
 
     fn bytes(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-        let mut out = Out::default();
+        let mut out = FrameWriter::default();
         out.header(kind, flags, stream, payload.len());
         out.raw(payload);
         out.0.into()
@@ -352,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn padding_and_priority_are_no_content() {
+    fn content_excludes_padding_and_priority() {
         const PADDED_PRIORITY: u8 = flag::PADDED | flag::PRIORITY;
         for (kind, flags, payload, expected) in [
             (kind::DATA, 0, &b"abc"[..], Ok(&b"abc"[..])),
@@ -413,7 +418,7 @@ mod tests {
             (MIN_MAX_PAYLOAD + 1, &[MIN_MAX_PAYLOAD, 1]),
             (2 * MIN_MAX_PAYLOAD, &[MIN_MAX_PAYLOAD, MIN_MAX_PAYLOAD]),
         ] {
-            let mut out = Out::default();
+            let mut out = FrameWriter::default();
             out.headers(7, &vec![1; len], true);
             let bytes: Vec<u8> = out.0.into();
             let mut rest = &bytes[..];

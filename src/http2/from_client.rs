@@ -1,19 +1,17 @@
-//! From the client to the daemon: which streams may be opened, and what else passes.
+//! From the client to the daemon: which streams are opened, and how data and all other frames
+//! pass.
 
-use crate::inject::buildkit::Call;
-
-use super::connection::{
-    Calls, MAX_BACKLOG_BYTES, MAX_OWN_BACKLOG_BYTES, MAX_STREAMS, Mediator, Origin,
-};
+use super::connection::{Connection, MAX_STREAMS, Start};
 use super::error::{Code, ConnectionError};
 use super::flow::Flow;
 use super::frame::{Frame, PREFACE, flag, kind, setting};
+use super::grpc::{Calls, Decision};
 use super::hpack::{Head, Step};
 use super::stream::{Edit, Stream};
 
-impl<C: Calls> Mediator<'_, C> {
-    /// Takes what has come from the client; how many bytes of it were used. The rest is to come
-    /// again, with more behind it or after the daemon has said something.
+impl<C: Calls> Connection<C> {
+    /// Takes bytes from the client. Returns the bytes consumed. Pass the rest again once there is
+    /// more, or the daemon has sent something.
     ///
     /// # Errors
     /// When the connection cannot go on.
@@ -40,16 +38,6 @@ impl<C: Calls> Mediator<'_, C> {
         Ok(used)
     }
 
-    /// Whether anything of the client is taken now: not while much waits to be written, since a
-    /// frame of few bytes may become many. Where it is not known yet that the daemon
-    /// speaks HTTP/2, it gets the preface alone: it might look for requests in the frames behind
-    /// it, and find what the client has put there.
-    pub(crate) fn listens_to_client(&self) -> bool {
-        self.to_daemon.len() <= MAX_BACKLOG_BYTES
-            && self.to_client.len() <= MAX_OWN_BACKLOG_BYTES
-            && (!self.has_preface || self.origin == Origin::Upgrade || self.is_spoken())
-    }
-
     fn client_frame(&mut self, frame: &Frame<'_>) -> Result<(), ConnectionError> {
         self.client.begin(frame)?;
         match self.client.blocks.take(frame)? {
@@ -58,52 +46,130 @@ impl<C: Calls> Mediator<'_, C> {
             Step::Whole(head) => return self.client_head(head),
         }
         match frame.kind {
-            kind::DATA => return self.client_data(frame),
-            kind::SETTINGS => self.client_settings(frame)?,
-            kind::PUSH_PROMISE => {
-                return Err(ConnectionError::protocol("a client cannot push"));
+            kind::DATA => self.client_data(frame),
+            kind::SETTINGS => self.client_settings(frame),
+            kind::PUSH_PROMISE => Err(ConnectionError::protocol("a client cannot push")),
+            kind::RST_STREAM => self.client_reset(frame),
+            kind::WINDOW_UPDATE => self.client_window_update(frame),
+            kind::PRIORITY | kind::PING | kind::GOAWAY => {
+                self.to_daemon.raw(frame.raw);
+                Ok(())
             }
-            kind::PRIORITY | kind::PING | kind::GOAWAY => self.to_daemon.raw(frame.raw),
-            kind::RST_STREAM => {
-                self.check_opened(frame)?;
-                if self.close(frame.stream).is_some() {
-                    self.to_daemon.raw(frame.raw);
-                }
+            // RFC 9113 section 5.5: unknown frames are discarded.
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes a header block. Only one that opens a stream is valid: no call of gRPC has trailers
+    /// of the client.
+    fn client_head(&mut self, head: Head) -> Result<(), ConnectionError> {
+        let id = head.stream;
+        if id.is_multiple_of(2) {
+            let what = format!("stream {id} is not the client's to open");
+            return Err(ConnectionError::protocol(what));
+        }
+        if id <= self.last_stream {
+            // Trailers, or the stream is closed already.
+            if self.close(id).is_some() {
+                self.to_client.reset(id, Code::Protocol);
+                self.to_daemon.reset(id, Code::Cancel);
             }
-            kind::WINDOW_UPDATE => {
-                if frame.number() == 0 {
-                    return Err(ConnectionError::protocol("a window is raised by nothing"));
-                }
-                if frame.stream != 0 {
-                    self.check_opened(frame)?;
-                }
-                if frame.stream == 0 || self.streams.contains_key(&frame.stream) {
-                    self.to_daemon.raw(frame.raw);
-                }
+            return Ok(());
+        }
+        self.last_stream = id;
+        match self.rejection(&head) {
+            Some(code) => {
+                log::debug!("#{} stream {id} is rejected: {code:?}", self.number);
+                self.to_client.reset(id, code);
             }
-            // RFC 9113 section 5.5: what is not known is discarded.
-            _ => (),
+            None => self.open(head),
         }
         Ok(())
     }
 
-    /// Checks that a frame is on a stream that the client has opened, now or before.
-    pub(super) fn check_opened(&self, frame: &Frame<'_>) -> Result<(), ConnectionError> {
-        match frame.stream % 2 == 1 && frame.stream <= self.last_stream {
-            true => Ok(()),
-            false => {
-                let (kind, stream) = (frame.kind, frame.stream);
-                let what = format!("a frame of type {kind} is on stream {stream}, which is idle");
-                Err(ConnectionError::protocol(what))
-            }
+    /// Why a stream cannot be opened, if so.
+    fn rejection(&self, head: &Head) -> Option<Code> {
+        if !head.fields.are_request() {
+            return Some(Code::Protocol);
         }
+        if self.streams.len() >= MAX_STREAMS {
+            return Some(Code::RefusedStream);
+        }
+        // The daemon tells gRPC from its HTTP API in the same way. The API is inspected only in
+        // HTTP/1.1.
+        let kind = head.fields.get("content-type").unwrap_or_default();
+        if self.start == Start::PriorKnowledge && !kind.starts_with("application/grpc") {
+            return Some(Code::Http11Required);
+        }
+        None
+    }
+
+    /// Opens a stream towards the daemon, unless its call is refused.
+    fn open(&mut self, mut head: Head) {
+        let id = head.stream;
+        let path = head.fields.get(":path").unwrap_or_default();
+        let edit = match self.calls.decide(path) {
+            Decision::Pass => {
+                log::debug!("#{} stream {id} passes: {path}", self.number);
+                None
+            }
+            Decision::Edit(method) => {
+                log::debug!("#{} stream {id} is edited: {method}", self.number);
+                head.fields.remove("content-length");
+                Some(Edit::new(method))
+            }
+            Decision::Refuse(status) => {
+                self.refuse(id, &status, false, head.ends_stream);
+                return;
+            }
+        };
+        let flow = Flow::new(self.initial_window.client(), self.initial_window.daemon);
+        let stream = Stream::new(edit, flow, head.ends_stream);
+        self.streams.insert(id, stream);
+        let block = head.fields.encode();
+        self.to_daemon.headers(id, &block, head.ends_stream);
+    }
+
+    fn client_data(&mut self, frame: &Frame<'_>) -> Result<(), ConnectionError> {
+        let (id, len) = (frame.stream, frame.payload.len());
+        self.check_opened(frame)?;
+        self.flow.received(len)?;
+        let content = frame.content()?;
+        let Some(stream) = self.streams.get_mut(&id) else {
+            // The stream has been closed meanwhile, and the daemon hears no more of it.
+            self.credit(len);
+            return Ok(());
+        };
+        if stream.client_ended {
+            let what = format!("data on stream {id} after its end");
+            return Err(ConnectionError::new(Code::StreamClosed, what));
+        }
+        stream.flow.received(len)?;
+        stream.client_ended = frame.has(flag::END_STREAM);
+        if let Some(edit) = &mut stream.edit {
+            edit.unread.push(content);
+            edit.owed += len;
+            self.credit(len);
+            self.edit_messages(id);
+            return Ok(());
+        }
+        stream.queue.extend(content);
+        // The daemon never sees the padding.
+        let padding = len - content.len();
+        stream.flow.credited(padding);
+        if !stream.client_ended {
+            self.to_client.window_update(id, padding as u32);
+        }
+        self.credit(padding);
+        self.push(id);
+        Ok(())
     }
 
     fn client_settings(&mut self, frame: &Frame<'_>) -> Result<(), ConnectionError> {
         if frame.has(flag::ACK) {
-            let before = self.windows.client();
-            self.windows.acknowledged();
-            let change = self.windows.client() - before;
+            let before = self.initial_window.client();
+            self.initial_window.acknowledged();
+            let change = self.initial_window.client() - before;
             for stream in self.streams.values_mut() {
                 stream.flow.resize(change, 0)?;
             }
@@ -122,63 +188,34 @@ impl<C: Calls> Mediator<'_, C> {
         Ok(())
     }
 
-    /// A header block: it opens a stream, or there is nothing right about it.
-    fn client_head(&mut self, mut head: Head) -> Result<(), ConnectionError> {
-        let id = head.stream;
-        if id.is_multiple_of(2) {
-            let what = format!("stream {id} is not the client's to open");
-            return Err(ConnectionError::protocol(what));
+    fn client_reset(&mut self, frame: &Frame<'_>) -> Result<(), ConnectionError> {
+        self.check_opened(frame)?;
+        if self.close(frame.stream).is_some() {
+            self.to_daemon.raw(frame.raw);
         }
-        if id <= self.last_stream {
-            // Trailers, which no call of gRPC has, or too late.
-            if self.close(id).is_some() {
-                self.to_client.reset(id, Code::Protocol);
-                self.to_daemon.reset(id, Code::Cancel);
-            }
-            return Ok(());
-        }
-        self.last_stream = id;
-        if let Some(code) = self.rejection(&head) {
-            log::debug!("#{} stream {id} is rejected: {code:?}", self.number);
-            self.to_client.reset(id, code);
-            return Ok(());
-        }
-        let path = head.fields.get(":path").unwrap_or_default();
-        let call = self.calls.call(path);
-        log::debug!("#{} stream {id} {path:?}: {call:?}", self.number);
-        let edit = match call {
-            Call::Pass => None,
-            Call::Edit(method) => Some(Edit::new(method)),
-            Call::Refuse(status) => {
-                self.refuse(id, &status, false, head.ends_stream);
-                return Ok(());
-            }
-        };
-        if edit.is_some() {
-            head.fields.remove("content-length");
-        }
-        let flow = Flow::new(self.windows.client(), self.windows.daemon);
-        let stream = Stream::new(edit, flow, head.ends_stream);
-        self.streams.insert(id, stream);
-        let block = head.fields.encode();
-        self.to_daemon.headers(id, &block, head.ends_stream);
         Ok(())
     }
 
-    /// Why a stream cannot be opened.
-    fn rejection(&self, head: &Head) -> Option<Code> {
-        if !head.fields.are_request() {
-            return Some(Code::Protocol);
+    fn client_window_update(&mut self, frame: &Frame<'_>) -> Result<(), ConnectionError> {
+        if frame.number() == 0 {
+            return Err(ConnectionError::protocol("a window is raised by 0"));
         }
-        if self.streams.len() >= MAX_STREAMS {
-            return Some(Code::RefusedStream);
+        if frame.stream != 0 {
+            self.check_opened(frame)?;
         }
-        let kind = head.fields.get("content-type").unwrap_or_default();
-        // As the daemon tells them apart; everything else is for its HTTP API, which is looked
-        // into in HTTP/1.1 alone.
-        match self.origin == Origin::PriorKnowledge && !kind.starts_with("application/grpc") {
-            true => Some(Code::Http11Required),
-            false => None,
+        if frame.stream == 0 || self.streams.contains_key(&frame.stream) {
+            self.to_daemon.raw(frame.raw);
         }
+        Ok(())
+    }
+
+    /// Checks that a frame is on a stream that the client has opened, now or before.
+    fn check_opened(&self, frame: &Frame<'_>) -> Result<(), ConnectionError> {
+        let (kind, stream) = (frame.kind, frame.stream);
+        if stream % 2 == 1 && stream <= self.last_stream {
+            return Ok(());
+        }
+        let what = format!("a frame of type {kind} is on stream {stream}, which is idle");
+        Err(ConnectionError::protocol(what))
     }
 }

@@ -1,13 +1,15 @@
-//! From the daemon to the client: all passes, but what the daemon says of streams that the proxy
-//! has ended, and the part of its window updates that is not the client's.
+//! From the daemon to the client: everything passes, except what the daemon says of streams that
+//! the proxy has ended, and the part of its window updates that is not the client's.
 
-use super::connection::{Calls, Mediator};
+use super::connection::Connection;
 use super::error::ConnectionError;
 use super::frame::{Frame, flag, kind, setting};
+use super::grpc::Calls;
 use super::hpack::{Head, Step};
 
-impl<C: Calls> Mediator<'_, C> {
-    /// Takes what has come from the daemon; how many bytes of it were used.
+impl<C: Calls> Connection<C> {
+    /// Takes bytes from the daemon. Returns the bytes consumed. Pass the rest again once there is
+    /// more.
     ///
     /// # Errors
     /// When the connection cannot go on.
@@ -38,14 +40,12 @@ impl<C: Calls> Mediator<'_, C> {
             kind::DATA => self.daemon_data(frame),
             kind::SETTINGS => return self.daemon_settings(frame),
             kind::WINDOW_UPDATE => return self.daemon_window_update(frame),
-            kind::PUSH_PROMISE => {
-                return Err(ConnectionError::protocol("the daemon pushes"));
-            }
+            kind::PUSH_PROMISE => return Err(ConnectionError::protocol("the daemon pushes")),
             kind::RST_STREAM if self.close(frame.stream).is_none() => (),
             kind::RST_STREAM | kind::PRIORITY | kind::PING | kind::GOAWAY => {
                 self.to_client.raw(frame.raw);
             }
-            // RFC 9113 section 5.5: what is not known is discarded.
+            // RFC 9113 section 5.5: unknown frames are discarded.
             _ => (),
         }
         Ok(())
@@ -58,21 +58,15 @@ impl<C: Calls> Mediator<'_, C> {
         // An interim answer, such as 100, is followed by one more head with a status.
         let status = head.fields.get(":status").unwrap_or_default();
         stream.answered |= !status.starts_with('1');
-        if let Some(image) = stream
-            .edit
-            .as_mut()
-            .and_then(|edit| edit.image.take_if(|_| head.ends_stream))
-        {
-            let blank = if image.is_empty() { "" } else { " " };
-            match head.fields.get("grpc-status").unwrap_or_default() {
-                "0" => log::info!("#{} labelled image{blank}{image}", self.number),
-                status => log::info!(
-                    "#{} did not create image{blank}{image}: gRPC status {status}",
-                    self.number
-                ),
-            }
-        }
         stream.daemon_ended |= head.ends_stream;
+        if head.ends_stream
+            && let Some(notice) = stream.edit.as_mut().and_then(|edit| edit.notice.take())
+        {
+            let status = head.fields.get("grpc-status");
+            let status = status.and_then(|status| status.parse().ok());
+            let line = self.calls.log_line(&notice, status);
+            log::info!("#{} {line}", self.number);
+        }
         let block = head.fields.encode();
         self.to_client
             .headers(head.stream, &block, head.ends_stream);
@@ -96,11 +90,11 @@ impl<C: Calls> Mediator<'_, C> {
             return Ok(());
         }
         frame.check_settings()?;
-        let before = (self.windows.client(), self.windows.daemon);
+        let before = (self.initial_window.client(), self.initial_window.daemon);
         for (id, value) in frame.settings() {
             match id {
                 setting::HEADER_TABLE_SIZE => self.client.blocks.allow_table(value),
-                setting::INITIAL_WINDOW_SIZE => self.windows.daemon = i64::from(value),
+                setting::INITIAL_WINDOW_SIZE => self.initial_window.daemon = i64::from(value),
                 setting::MAX_FRAME_SIZE => {
                     self.daemon_takes = value as usize;
                     self.client.max_payload = self.client.max_payload.max(value as usize);
@@ -108,9 +102,9 @@ impl<C: Calls> Mediator<'_, C> {
                 _ => (),
             }
         }
-        self.windows.announced()?;
-        let client = self.windows.client() - before.0;
-        let daemon = self.windows.daemon - before.1;
+        self.initial_window.announced()?;
+        let client = self.initial_window.client() - before.0;
+        let daemon = self.initial_window.daemon - before.1;
         for stream in self.streams.values_mut() {
             stream.flow.resize(client, daemon)?;
         }

@@ -1,6 +1,6 @@
-//! Header blocks: gathered from their frames, decoded (HPACK, RFC 7541), and encoded again without
-//! the help of a dynamic table. So a block can be left out, or one of the proxy's own be put in
-//! between, and the decoder behind does not notice.
+//! Header blocks: gathers them from their frames, decodes them (HPACK, RFC 7541), and encodes them
+//! again without a dynamic table. So the proxy can leave a block out or insert one of its own, and
+//! the peer's decoder does not notice.
 
 use std::fmt;
 
@@ -9,15 +9,15 @@ use loona_hpack::Decoder;
 use super::error::{Code, ConnectionError};
 use super::frame::{Frame, HEADER_BYTES, flag, kind};
 
-/// The dynamic table that a decoder has at first (RFC 9113 section 6.5.2).
+/// The initial size of a decoder's dynamic table, in bytes (RFC 9113 section 6.5.2).
 const DEFAULT_TABLE_BYTES: u32 = 4096;
 
-/// Header fields in their order, names in lower case as HTTP/2 has them.
+/// Header fields in their order, with lower-case names as HTTP/2 requires.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Fields(pub(crate) Vec<(Vec<u8>, Vec<u8>)>);
 
 impl Fields {
-    /// The first value of a field, if it is text.
+    /// The first value of a field, if it is UTF-8.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         let mut all = self.0.iter();
         let (_, value) = all.find(|(n, _)| n == name.as_bytes())?;
@@ -32,8 +32,8 @@ impl Fields {
         self.0.retain(|(n, _)| n != name.as_bytes());
     }
 
-    /// Whether these may be the fields of a request (RFC 9113 section 8.3.1): each pseudo-header
-    /// once and before all others. Daemons differ in which of two paths they follow.
+    /// Whether these can be the fields of a request (RFC 9113 section 8.3.1): each pseudo-header
+    /// occurs once, before all others. Given two paths, daemons differ in which they follow.
     pub(crate) fn are_request(&self) -> bool {
         const PSEUDO: [&[u8]; 4] = [b":method", b":scheme", b":path", b":authority"];
         let name_is_right = |(name, _): &(Vec<u8>, Vec<u8>)| {
@@ -53,16 +53,16 @@ impl Fields {
             && count(&PSEUDO[3]) <= 1
     }
 
-    /// Encodes the block. Each field is a literal that is never indexed, since it is not known
-    /// which of them must be that (RFC 7541 section 6.2.3); and an empty dynamic table is declared
-    /// at the start of each block, since one of them must say so after the peer has lowered its
-    /// limit (RFC 9113 section 4.3.1).
+    /// Encodes the fields as a block. Each field is a literal that is never indexed, since the
+    /// proxy does not know which of them must be (RFC 7541 section 6.2.3). Each block first
+    /// declares an empty dynamic table, as one must after the peer has lowered its limit (RFC 9113
+    /// section 4.3.1).
     pub(crate) fn encode(&self) -> Vec<u8> {
         const SIZE_0: u8 = 0x20;
         const NEVER_INDEXED: u8 = 0x10;
         let mut block = Vec::new();
         if !self.0.is_empty() {
-            // Alone, some decoders take it for malformed.
+            // Some decoders reject a block that has nothing else.
             block.push(SIZE_0);
         }
         for (name, value) in &self.0 {
@@ -85,8 +85,8 @@ impl fmt::Debug for Fields {
     }
 }
 
-/// The length of a string that is not Huffman-coded, as an integer with a prefix of seven bits
-/// (RFC 7541 section 5.1).
+/// Writes the length of a string that is not Huffman-coded, as an integer with a prefix of seven
+/// bits (RFC 7541 section 5.1).
 fn encode_len(len: usize, out: &mut Vec<u8>) {
     const PREFIX: usize = 127;
     let Some(mut rest) = len.checked_sub(PREFIX) else {
@@ -101,7 +101,7 @@ fn encode_len(len: usize, out: &mut Vec<u8>) {
     out.push(rest as u8);
 }
 
-/// A whole header block and where it stands.
+/// A decoded header block, and its stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) stream: u32,
@@ -109,10 +109,10 @@ pub(crate) struct Head {
     pub(crate) fields: Fields,
 }
 
-/// What a frame is to the header blocks.
+/// What a frame adds to the header blocks.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Another frame.
+    /// Nothing: it is another frame.
     None,
     /// A part of a block.
     Part,
@@ -120,13 +120,13 @@ pub(crate) enum Step {
     Whole(Head),
 }
 
-/// The header blocks that come from one peer.
+/// The header blocks from one peer.
 pub(crate) struct Blocks {
     decoder: Decoder<'static>,
-    /// The largest block, as it comes.
+    /// The largest block as it arrives, in bytes.
     max_bytes: usize,
-    /// The largest sum of all fields, counted as RFC 9113 section 6.5.2 does: a block of one-byte
-    /// references to a large entry of the table is small itself.
+    /// The largest sum of all fields, counted as in RFC 9113 section 6.5.2. A small block may hold
+    /// many one-byte references to a large entry of the table.
     max_decoded_bytes: usize,
     max_table_bytes: u32,
     open: Option<Open>,
@@ -137,7 +137,7 @@ struct Open {
     stream: u32,
     ends_stream: bool,
     bytes: Vec<u8>,
-    /// What it counts for: frames without content would go on for ever otherwise.
+    /// Its size, including frame headers: so empty frames cannot go on forever.
     counted: usize,
 }
 
@@ -154,19 +154,19 @@ impl Blocks {
         blocks
     }
 
-    /// Takes note of what the other peer allows the sender's dynamic table. A limit is only ever
-    /// raised: what the sender makes of a lower one it says in its next block.
+    /// Takes note of the size that the other peer allows for the sender's dynamic table. The limit
+    /// is never lowered: the sender says in its next block when it has applied a lower one.
     pub(crate) fn allow_table(&mut self, bytes: u32) {
         self.max_table_bytes = self.max_table_bytes.max(bytes);
         let max = usize::try_from(self.max_table_bytes).unwrap_or(usize::MAX);
         self.decoder.set_max_allowed_table_size(max);
     }
 
-    /// Takes a frame that came.
+    /// Takes a frame.
     ///
     /// # Errors
-    /// When it stands within or outside of a block where it must not, or a block is too large or
-    /// cannot be decoded: the decoder has lost its thread then, for all streams.
+    /// When it may not occur within a block, or only there, or when a block is too large or cannot
+    /// be decoded. The decoder is of no use then, for any stream.
     pub(crate) fn take(&mut self, frame: &Frame<'_>) -> Result<Step, ConnectionError> {
         let mut open = match (self.open.take(), frame.kind) {
             (None, kind::HEADERS) => Open {
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_encoded_is_decoded_the_same() {
+    fn encoded_fields_are_decoded_the_same() {
         let mut blocks = Blocks::new(1 << 20, 1 << 20);
         for len in [0, 1, 126, 127, 128, 254, 255, 256, 16_383, 16_511, 300_000] {
             let mut written = fields(&[(":status", "200"), ("empty", ""), ("", "no name")]);
@@ -287,8 +287,8 @@ mod tests {
 
     #[test]
     fn a_block_of_ours_leaves_the_table_of_the_peer_alone() {
-        // The decoder that has seen an entry, then a block of ours, holds nothing: what it is
-        // sent later are our blocks alone.
+        // A decoder that has seen an entry and then one of our blocks has an empty table, since
+        // later it gets our blocks alone.
         let mut blocks = Blocks::new(1000, 1000);
         decode(&mut blocks, b"\x40\x01a\x01b").unwrap();
         assert_eq!(decode(&mut blocks, b"\xbe"), Ok(fields(&[("a", "b")])));
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_may_come_in_many_frames_but_not_for_ever() {
+    fn a_block_may_have_many_frames_but_not_endlessly() {
         let frame = |kind, flags, stream, payload| Frame {
             kind,
             flags,

@@ -1,68 +1,34 @@
 //! HTTP/2 between a client and the daemon: frames pass, and the messages of some calls are edited
-//! on the way. Which calls, and how, is left to [`crate::inject::buildkit`].
+//! on the way. Which calls, and how, the implementor of [`grpc::Calls`] says. Knows no sockets.
 //!
 //! ```text
-//!  client ──► relay ──► mediator: upward ──► streams opened or refused, messages edited ──► daemon
-//!         ◄──       ◄──           downward ◄── all passes, but windows are kept right   ◄──
+//!  client ──► from_client ──► streams opened or refused, messages edited ──► daemon
+//!         ◄── from_daemon ◄── everything passes, but windows are kept right ◄──
 //! ```
 //!
 //! It is one connection on both sides: settings, pings and the rest are between the two ends.
-//! The streams keep their numbers; those that are refused are never opened towards the daemon.
+//! Streams keep their numbers; those that are refused are never opened towards the daemon.
+//!
+//! Read `connection` first, then `from_client` and `messages`; `flow` explains the windows.
 
-pub(crate) mod connection;
-pub(crate) mod error;
+mod connection;
+mod error;
 mod flow;
 pub(crate) mod frame;
 mod from_client;
 mod from_daemon;
+pub(crate) mod grpc;
 mod hpack;
 mod messages;
 mod settings;
-pub(crate) mod stream;
+mod stream;
 #[cfg(test)]
 mod tests;
 
-#[cfg(fuzzing)]
-use crate::policy::Policy;
+pub(crate) use connection::{Connection, Start};
+pub(crate) use error::ConnectionError;
 
-#[cfg(fuzzing)]
-use connection::Mediator;
-pub(crate) use connection::Origin;
-
-/// Whether a connection begins with HTTP/2; `head` is all up to the first empty line.
+/// Whether a connection begins with HTTP/2. `head` is everything up to the first empty line.
 pub(crate) fn begins_with(head: &[u8]) -> bool {
     !head.is_empty() && frame::PREFACE.starts_with(head)
-}
-
-/// Plays the bytes to a connection, by turns as the client and as the daemon: a byte says which,
-/// and how many follow.
-#[cfg(fuzzing)]
-pub(crate) fn fuzz(policy: &Policy, mut bytes: &[u8]) {
-    let mut mediator = Mediator::new(1, policy, Origin::Upgrade);
-    let settings = [0, 0, 0, frame::kind::SETTINGS, 0, 0, 0, 0, 0];
-    let mut client = [frame::PREFACE, &settings].concat();
-    let mut daemon = settings.to_vec();
-    loop {
-        let (Ok(taken), Ok(given)) = (
-            mediator.take_from_client(&client),
-            mediator.take_from_daemon(&daemon),
-        ) else {
-            return;
-        };
-        client.drain(..taken);
-        daemon.drain(..given);
-        mediator.to_client.clear();
-        mediator.to_daemon.clear();
-        let Some((turn, rest)) = bytes.split_first() else {
-            return;
-        };
-        let n = usize::from(turn >> 1).min(rest.len());
-        let side = if turn & 1 == 0 {
-            &mut client
-        } else {
-            &mut daemon
-        };
-        side.extend_from_slice(&rest[..n]);
-        bytes = &rest[n..];
-    }
 }

@@ -1,4 +1,4 @@
-//! What is known of the two peers: what they may send, and what of their settings matters here.
+//! What the two peers may send, and those of their settings that matter to the proxy.
 
 use super::error::{Code, ConnectionError};
 use super::frame::{Frame, MIN_MAX_PAYLOAD, flag, kind};
@@ -7,21 +7,21 @@ use super::hpack::Blocks;
 /// The window that streams have until a setting says otherwise (RFC 9113 section 6.9.2).
 pub(super) const DEFAULT_WINDOW: i64 = 65_535;
 
-/// The largest header block of a client, and what it may decode to. Those of BuildKit's clients
-/// have a few hundred bytes; the decoder takes its time for each Huffman-coded string.
+/// The largest header block of a client, and the largest sum of its fields, in bytes. BuildKit's
+/// clients send a few hundred bytes. The limit bounds the time that Huffman-coded strings take.
 const CLIENT_BLOCK_BYTES: usize = 16 * 1024;
 const CLIENT_FIELDS_BYTES: usize = 256 * 1024;
 
-/// The same for the daemon: errors of a build hold the Dockerfile and come as a trailer. It is as
-/// much as gRPC's Go client takes.
+/// The same for the daemon, whose trailers hold the error of a build, with the Dockerfile. gRPC's
+/// Go client takes as much.
 const DAEMON_BLOCK_BYTES: usize = 16 * 1024 * 1024;
 
-/// What comes from one peer.
+/// What one peer may send.
 pub(super) struct Peer {
     pub(super) blocks: Blocks,
-    /// Whether its first frame, its settings, has come.
+    /// Whether its first frame, its settings, has arrived.
     pub(super) has_begun: bool,
-    /// The largest payload that it may send.
+    /// The largest payload that it may send, in bytes.
     pub(super) max_payload: usize,
 }
 
@@ -42,54 +42,56 @@ impl Peer {
         }
     }
 
-    /// Sees to it that the first frame is a `SETTINGS` frame (RFC 9113 section 3.4).
+    /// Checks that the first frame is a `SETTINGS` frame (RFC 9113 section 3.4).
     pub(super) fn begin(&mut self, frame: &Frame<'_>) -> Result<(), ConnectionError> {
         self.has_begun |= frame.kind == kind::SETTINGS && !frame.has(flag::ACK);
-        match self.has_begun {
-            true => Ok(()),
-            false => Err(ConnectionError::protocol("the first frame is no SETTINGS")),
+        if !self.has_begun {
+            let what = "the first frame is not SETTINGS";
+            return Err(ConnectionError::protocol(what));
         }
+        Ok(())
     }
 }
 
-/// The window that streams have at first, as the daemon sets it, and as the client knows it.
+/// The window of a new stream, as the daemon sets it and as the client knows it.
 #[derive(Debug)]
-pub(super) struct FirstWindows {
+pub(super) struct InitialWindow {
     pub(super) daemon: i64,
-    /// What the client has acknowledged, and behind it what it has not: it may still keep to the
-    /// one, and already to the other.
+    /// The value that the client has acknowledged, followed by those that it has not. It may still
+    /// keep to the first, or already to one of the others.
     known: Vec<i64>,
 }
 
-/// More settings than this are not left unacknowledged by a client that is alive.
+/// The most settings that a client may leave unacknowledged. One that is alive leaves fewer.
 const MAX_UNACKNOWLEDGED: usize = 100;
 
-impl FirstWindows {
-    pub(super) fn new() -> FirstWindows {
-        FirstWindows {
+impl InitialWindow {
+    pub(super) fn new() -> InitialWindow {
+        InitialWindow {
             daemon: DEFAULT_WINDOW,
             known: vec![DEFAULT_WINDOW],
         }
     }
 
-    /// The most that the client may go by.
+    /// The largest value that the client may go by.
     pub(super) fn client(&self) -> i64 {
         self.known.iter().copied().max().unwrap_or(DEFAULT_WINDOW)
     }
 
-    /// The daemon's settings are on their way to the client.
+    /// Takes note that the daemon's settings are on their way to the client.
+    ///
+    /// # Errors
+    /// When the client has left too many unacknowledged.
     pub(super) fn announced(&mut self) -> Result<(), ConnectionError> {
         self.known.push(self.daemon);
-        match self.known.len() > MAX_UNACKNOWLEDGED {
-            true => Err(ConnectionError::new(
-                Code::EnhanceYourCalm,
-                "the client does not acknowledge settings",
-            )),
-            false => Ok(()),
+        if self.known.len() > MAX_UNACKNOWLEDGED {
+            let what = "the client does not acknowledge settings";
+            return Err(ConnectionError::new(Code::EnhanceYourCalm, what));
         }
+        Ok(())
     }
 
-    /// The client has acknowledged the oldest of them.
+    /// Takes note that the client has acknowledged the oldest of them.
     pub(super) fn acknowledged(&mut self) {
         if self.known.len() > 1 {
             self.known.remove(0);

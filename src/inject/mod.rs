@@ -1,15 +1,18 @@
-//! The label injector: which requests create something, and how the labels get into them. Pure
-//! functions from the client's request to the labelled one. Reading and sending requests is left
-//! to `proxy`, so recipes are tested without sockets.
+//! The label injector: which requests create something, and how the labels get into them. Reading
+//! and sending requests is left to `proxy`, so recipes are tested without sockets.
 //!
-//! Read `routes` first, then `recipe`, then the recipe of your choice.
+//! Read `routes` first, then `recipe` and `request`, then the recipe of your choice: a folder or
+//! file of the thing that is created. They share `overlay` (the labels as JSON), `mounts`,
+//! `volume_store` and `socket_mounts` (what containers bring along).
 
 pub(crate) mod buildkit;
 pub(crate) mod container;
 pub(crate) mod image;
 pub(crate) mod libpod;
+mod mounts;
 pub(crate) mod network;
 pub(crate) mod object;
+mod overlay;
 pub(crate) mod recipe;
 pub(crate) mod request;
 pub(crate) mod routes;
@@ -18,3 +21,5 @@ pub(crate) mod socket_mounts;
 pub(crate) mod swarm;
 #[cfg(test)]
 pub(crate) mod test;
+pub(crate) mod volume;
+mod volume_store;

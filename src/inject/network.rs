@@ -4,40 +4,40 @@
 
 use crate::error::{Reason, Refusal};
 use crate::http1::percent::{encode, is_unreserved};
-use crate::inject::object::{self, Empty, sole_as};
-use crate::inject::request::{Answer, CreateRequest, Daemon, Rejection};
-use crate::json::{self, Object};
-use crate::policy::Policy;
+use crate::inject::overlay::lay_labels;
+use crate::inject::recipe::{Body, Recipe};
+use crate::inject::request::{Create, Empty, Rejection};
+use crate::json::{self, MemberError, Object};
+
+/// A network.
+pub(crate) static RECIPE: Recipe = Recipe {
+    body: Body::Rewritten,
+    label,
+    shown: "`Labels`, or those of its config-only network",
+};
 
 /// Labels a network.
 ///
 /// # Errors
 /// When the body cannot be understood, and when the config-only network does not hold the labels.
-pub(crate) fn label(
-    draft: &mut CreateRequest,
-    policy: &Policy,
-    daemon: &mut dyn Daemon,
-) -> Result<(), Rejection> {
-    let body = std::mem::take(&mut draft.body);
-    let mut network = object::parse(&body, Empty::IsDefaults)?;
-    draft.name = object::name(&network, "Name");
-    let from: Object<'_> = sole_as(&network, "ConfigFrom", "an object")?;
-    let from: String = sole_as(&from, "Network", "a string")?;
-    if from.is_empty() {
-        object::lay_labels(&mut network, "Labels", &policy.labels)?;
-    } else {
-        keep_on_this_node(&mut network)?;
-        check(&from, draft, policy, daemon)?;
-    }
-    draft.body = network.to_string().into_bytes();
-    Ok(())
+fn label(create: &mut Create<'_>) -> Result<(), Rejection> {
+    create.edit_body(Empty::IsDefaults, |network, create| {
+        create.request.name = network.last("Name");
+        let from: Object<'_> = network.get("ConfigFrom", "an object")?;
+        let from: String = from.get("Network", "a string")?;
+        if from.is_empty() {
+            return Ok(lay_labels(network, "Labels", create.labels())?);
+        }
+        keep_on_this_node(network)?;
+        check_config_only(&from, create)
+    })
 }
 
-/// Sees to it that a network made from a config-only one is of this node alone: a network of the
-/// whole swarm has labels of its own, next to the copy on each node, and may not be given any.
+/// Restricts a network made from a config-only one to this node: a network of the whole swarm has
+/// labels of its own, next to the copy on each node, and may not be given any.
 fn keep_on_this_node(network: &mut Object<'_>) -> Result<(), Refusal> {
-    let scope: String = sole_as(network, "Scope", "a string")?;
-    let driver: String = sole_as(network, "Driver", "a string")?;
+    let scope: String = network.get("Scope", "a string")?;
+    let driver: String = network.get("Driver", "a string")?;
     let is_local = scope.is_empty() || scope.eq_ignore_ascii_case("local");
     if !is_local || driver == "overlay" {
         return Err(Refusal::bad_request(
@@ -52,80 +52,61 @@ fn keep_on_this_node(network: &mut Object<'_>) -> Result<(), Refusal> {
 
 /// Checks that the config-only network of this name holds the labels. Old daemons may have
 /// several of one name, and take any.
-fn check(
-    name: &str,
-    draft: &CreateRequest,
-    policy: &Policy,
-    daemon: &mut dyn Daemon,
-) -> Result<(), Rejection> {
-    let filters = format!("{{\"name\":{{{}:true}}}}", json::string(name));
-    let filters = encode(filters.as_bytes(), is_unreserved);
-    let target = format!("{}/networks?filters={filters}", draft.version);
-    let answer = daemon.get(&target)?;
-    if answer.status != 200 {
-        return Err(Rejection::Answer(answer));
+fn check_config_only(name: &str, create: &mut Create<'_>) -> Result<(), Rejection> {
+    let mut named = Object::default();
+    named.set(name, "true".to_owned());
+    let mut filters = Object::default();
+    filters.set("name", named.to_string());
+    let filters = encode(filters.to_string().as_bytes(), is_unreserved);
+    let answer = create.get(&format!("/networks?filters={filters}"))?;
+    let networks = answer.read_each(|network| labels_of_config_only(network, name))?;
+    let mut labels_of_each = networks.into_iter().flatten().peekable();
+    if labels_of_each.peek().is_none() {
+        let what = format!("there is no config-only network {name:?}");
+        return Err(Refusal::new(Reason::NotFound, what).into());
     }
-    let networks: Vec<Object<'_>> = serde_json::from_slice(&answer.body)
-        .map_err(|_| Refusal::bad_gateway("the daemon's answer to a question is no list"))?;
-    let mut exists = false;
-    for network in &networks {
-        let odd = |refusal: Refusal| Answer::odd(&refusal.message);
-        let its_name: String = sole_as(network, "Name", "a string").map_err(odd)?;
-        let is_config: bool = sole_as(network, "ConfigOnly", "a boolean").map_err(odd)?;
-        // The daemon gives all names that the filter is a part of.
-        if its_name != name || !is_config {
-            continue;
-        }
-        exists = true;
-        let labels = object::map(network, "Labels").map_err(odd)?;
-        let is_missing =
-            |key: &str, value: &str| !labels.iter().any(|(k, v)| k == key && v == value);
-        if let Some(label) = policy
-            .labels
-            .iter()
-            .find(|label| is_missing(label.key(), label.value()))
-        {
+    for its_labels in labels_of_each {
+        let is_there =
+            |key: &str, value: &str| its_labels.iter().any(|(k, v)| k == key && v == value);
+        let mut labels = create.labels().iter();
+        if let Some(missing) = labels.find(|label| !is_there(label.key(), label.value())) {
             return Err(Refusal::bad_request(format!(
                 "a network gets the labels of the config-only network that it is made from, and \
                  {name:?} does not have {}={:?}; create the config-only network through the proxy",
-                label.key(),
-                label.value()
+                missing.key(),
+                missing.value()
             ))
             .into());
         }
     }
-    if !exists {
-        let what = format!("there is no config-only network {name:?}");
-        return Err(Refusal::new(Reason::NotFound, what).into());
-    }
     Ok(())
+}
+
+/// The labels of a network, if it is a config-only one of this name: the daemon also lists networks
+/// whose names only contain it.
+fn labels_of_config_only(
+    network: &Object<'_>,
+    name: &str,
+) -> Result<Option<Vec<(String, String)>>, MemberError> {
+    let its_name: String = network.get("Name", "a string")?;
+    let is_config: bool = network.get("ConfigOnly", "a boolean")?;
+    if its_name != name || !is_config {
+        return Ok(None);
+    }
+    network.string_map("Labels").map(Some)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inject::test::{FORCED, Script, policy};
+    use crate::inject::test::{FORCED, Script, body, labelled, reason, status, with_body};
 
     const ASK: &str =
         "GET /v1.41/networks?filters=%7B%22name%22%3A%7B%22c%20%2F%C3%A9%22%3Atrue%7D%7D";
     const FROM: &str = r#"{"Name":"n","ConfigFrom":{"Network":"c /é"}}"#;
 
-    fn labelled(body: &str, daemon: &mut Script) -> Result<String, Rejection> {
-        let mut draft = CreateRequest {
-            version: "/v1.41".to_owned(),
-            body: body.into(),
-            ..CreateRequest::default()
-        };
-        label(&mut draft, &policy(), daemon)?;
-        Ok(String::from_utf8(draft.body).unwrap())
-    }
-
-    fn status(body: &str, daemon: &mut Script) -> u16 {
-        match labelled(body, daemon) {
-            Err(Rejection::Refusal(refusal)) => crate::proxy::response::status(refusal.reason),
-            Err(Rejection::Answer(answer)) => answer.status,
-            Ok(_) => 200,
-        }
+    fn network(text: &str, daemon: &mut Script) -> Result<String, Rejection> {
+        labelled(&RECIPE, with_body(text), daemon).map(body)
     }
 
     fn config_only(labels: &str) -> String {
@@ -142,11 +123,11 @@ mod tests {
             r#""ConfigFrom":{"Network":""},"Scope":"swarm""#,
         ] {
             assert_eq!(
-                labelled(&format!("{{{before}}}"), &mut Script::default()).unwrap(),
+                network(&format!("{{{before}}}"), &mut Script::default()).unwrap(),
                 format!("{{{before},\"Labels\":{{{FORCED}}}}}")
             );
         }
-        let empty = labelled("", &mut Script::default()).unwrap();
+        let empty = network("", &mut Script::default()).unwrap();
         assert_eq!(empty, format!("{{\"Labels\":{{{FORCED}}}}}"));
     }
 
@@ -156,7 +137,7 @@ mod tests {
         let good = config_only(&format!("{{\"a\":\"b\",{FORCED}}}"));
         let mut daemon = Script::default().on(ASK, 200, &format!("[{others},{good},{good}]"));
         assert_eq!(
-            labelled(FROM, &mut daemon).unwrap(),
+            network(FROM, &mut daemon).unwrap(),
             r#"{"Name":"n","ConfigFrom":{"Network":"c /é"},"Scope":"local"}"#
         );
     }
@@ -167,9 +148,10 @@ mod tests {
         for labels in ["null", "{}", r#"{"ci.job":"42","note":"x"}"#] {
             let bad = config_only(labels);
             let mut daemon = Script::default().on(ASK, 200, &format!("[{good},{bad}]"));
-            assert_eq!(status(FROM, &mut daemon), 400, "{labels}");
+            let refused = network(FROM, &mut daemon);
+            assert_eq!(reason(refused), Reason::Malformed, "{labels}");
         }
-        let message = match labelled(
+        let message = match network(
             FROM,
             &mut Script::default().on(ASK, 200, &format!("[{}]", config_only("null"))),
         ) {
@@ -186,19 +168,21 @@ mod tests {
 
     #[test]
     fn without_a_config_only_network_there_is_none_to_make() {
-        for (answer, status_of_client) in [
-            ((200, "[]"), 404),
-            ((200, "{}"), 502),
-            ((200, r#"[{"Name":"c /é","ConfigOnly":false}]"#), 404),
-            ((503, "{}"), 503),
+        for (answer, expected) in [
+            ("[]", Reason::NotFound),
+            ("{}", Reason::BadDaemon),
+            (r#"[{"Name":7}]"#, Reason::BadDaemon),
+            (r#"[{"Name":"c /é","ConfigOnly":false}]"#, Reason::NotFound),
         ] {
-            let mut daemon = Script::default().on(ASK, answer.0, answer.1);
-            assert_eq!(status(FROM, &mut daemon), status_of_client, "{answer:?}");
+            let mut daemon = Script::default().on(ASK, 200, answer);
+            assert_eq!(reason(network(FROM, &mut daemon)), expected, "{answer}");
         }
+        let mut unwilling = Script::default().on(ASK, 503, "{}");
+        assert_eq!(status(network(FROM, &mut unwilling)), 503);
     }
 
     #[test]
-    fn what_no_config_only_network_can_label_is_refused() {
+    fn a_network_that_no_config_only_one_can_label_is_refused() {
         let from = r#""ConfigFrom":{"Network":"c"}"#;
         for body in [
             format!(r#"{{{from},"Scope":"Swarm"}}"#),
@@ -208,7 +192,8 @@ mod tests {
             r#"{"ConfigFrom":{"Network":"c","network":""}}"#.to_owned(),
             r#"{"ConfigFrom":"c"}"#.to_owned(),
         ] {
-            assert_eq!(status(&body, &mut Script::default()), 400, "{body}");
+            let refused = network(&body, &mut Script::default());
+            assert_eq!(reason(refused), Reason::Malformed, "{body}");
         }
     }
 }

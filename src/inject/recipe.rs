@@ -1,126 +1,51 @@
-//! How the labels get into a create: one recipe for each sort.
+//! What a recipe is: how the body of one sort of create is taken, what labels it, and where the
+//! labels go. Each recipe stands next to the code that it calls.
 
 use std::fmt;
 
-use crate::inject::image::build::{self, Form};
-use crate::inject::image::{commit, import};
-use crate::inject::object::{self, Empty};
-use crate::inject::request::{CreateRequest, Daemon, Rejection};
-use crate::inject::{container, libpod, network, service, socket_mounts, swarm};
-use crate::policy::Policy;
+use crate::inject::request::{Create, Rejection};
 
-/// How the labels get into a create.
+/// How the labels get into one sort of create.
+pub(crate) struct Recipe {
+    pub(crate) body: Body,
+    pub(crate) label: fn(&mut Create<'_>) -> Result<(), Rejection>,
+    /// Where the labels go, as in docs/coverage.md.
+    pub(crate) shown: &'static str,
+}
+
+/// How the body of a create is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Recipe {
-    /// A container: its labels, and those of the volumes that it brings along.
-    Container,
-    /// A JSON object whose member `Labels` holds the labels; without a body it is refused.
-    Object,
-    /// A volume: an object that may be a bind mount in disguise.
-    Volume,
-    /// A network: an object, or a config-only network that must hold the labels already.
-    Network,
-    /// A service: its labels, and those of the containers and volumes of its tasks.
-    Service,
-    /// A new swarm: the labels of its `Spec`.
-    SwarmInit,
-    /// The `Spec` of a swarm that there is.
-    SwarmUpdate,
-    /// The parameter `labels` of a build.
-    Build,
-    /// The same, which Podman's own client writes in a form of its own.
-    LibpodBuild,
-    /// The parameter `changes` of a commit.
-    Commit,
-    /// The parameter `changes` of an import, while a pull passes.
-    ImageCreate,
-    /// A container of Podman's own API.
-    LibpodContainer,
-    /// A pod.
-    LibpodPod,
-    /// A JSON object whose member `labels` holds the labels.
-    LibpodObject,
-    /// The parameter `labels` of a secret.
-    LibpodSecret,
-    /// The parameter `changes` of an import.
-    LibpodImport,
+pub(crate) enum Body {
+    /// It is read whole, and the recipe makes the one that is sent.
+    Rewritten,
+    /// It passes as it comes.
+    Passes,
+    /// The same. It is an archive or plain data, and must not be read as a form: the pairs of a
+    /// form would count before those of the query.
+    PassesAsData,
 }
 
 impl Recipe {
-    /// Whether the recipe reads the body; if not, it passes as it comes.
-    pub(crate) fn needs_body(self) -> bool {
-        !matches!(
-            self,
-            Recipe::Build
-                | Recipe::LibpodBuild
-                | Recipe::Commit
-                | Recipe::ImageCreate
-                | Recipe::LibpodImport
-                | Recipe::LibpodSecret
-        )
-    }
-
-    /// Whether the body is an archive or plain data, so that it must not be read as a form.
-    pub(crate) fn takes_archive(self) -> bool {
-        matches!(
-            self,
-            Recipe::Build
-                | Recipe::LibpodBuild
-                | Recipe::ImageCreate
-                | Recipe::LibpodImport
-                | Recipe::LibpodSecret
-        )
-    }
-
-    /// Makes the labelled create of the client's.
+    /// Labels the client's create.
     ///
     /// # Errors
-    /// When it cannot be labelled, or the daemon says no to a question on its behalf.
-    pub(crate) fn apply(
-        self,
-        draft: &mut CreateRequest,
-        policy: &Policy,
-        daemon: &mut dyn Daemon,
-    ) -> Result<(), Rejection> {
-        match self {
-            Recipe::Container => container::label(draft, policy, daemon),
-            Recipe::Object => object::label(draft, policy, Empty::IsError),
-            Recipe::Volume => socket_mounts::volume(draft, policy),
-            Recipe::Network => network::label(draft, policy, daemon),
-            Recipe::Service => service::label(draft, policy, daemon),
-            Recipe::SwarmInit => swarm::label_init(draft, policy),
-            Recipe::SwarmUpdate => swarm::label_update(draft, policy, daemon),
-            Recipe::Build => build::label(draft, policy, Form::Object),
-            Recipe::LibpodBuild => build::label(draft, policy, Form::ObjectOrList),
-            Recipe::Commit => commit::label(draft, policy, daemon),
-            Recipe::ImageCreate => import::label(draft, policy, daemon),
-            Recipe::LibpodContainer => libpod::container(draft, policy, daemon),
-            Recipe::LibpodPod => libpod::pod(draft, policy, daemon),
-            Recipe::LibpodObject => libpod::object(draft, policy),
-            Recipe::LibpodSecret => libpod::secret(draft, policy),
-            Recipe::LibpodImport => libpod::import(draft, policy, daemon),
-        }
+    /// When it cannot be labelled, or the daemon refuses a subrequest on its behalf.
+    pub(crate) fn apply(&self, create: &mut Create<'_>) -> Result<(), Rejection> {
+        (self.label)(create)
     }
 }
 
-/// Where the labels go, as in docs/coverage.md.
-impl fmt::Display for Recipe {
+/// There is one recipe of a sort, so it is known by its address.
+impl PartialEq for Recipe {
+    fn eq(&self, other: &Recipe) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
+impl Eq for Recipe {}
+
+impl fmt::Debug for Recipe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Recipe::Container => "`Labels`, and its volumes",
-            Recipe::Object | Recipe::Volume => "`Labels`",
-            Recipe::Network => "`Labels`, or those of its config-only network",
-            Recipe::Service => "`Labels`, and its containers and volumes",
-            Recipe::SwarmInit => "`Spec.Labels`",
-            Recipe::SwarmUpdate => "`Labels`",
-            Recipe::Build | Recipe::LibpodBuild => "parameter `labels`",
-            Recipe::Commit => "parameter `changes`",
-            Recipe::ImageCreate => "parameter `changes` of an import; a pull passes",
-            Recipe::LibpodContainer => "`labels`, and its volumes",
-            Recipe::LibpodPod => "`labels`, its infra container and the volumes of that",
-            Recipe::LibpodObject => "`labels`",
-            Recipe::LibpodSecret => "parameter `labels`",
-            Recipe::LibpodImport => "parameter `changes`",
-        })
+        f.write_str(self.shown)
     }
 }

@@ -1,16 +1,17 @@
-//! A create on its way from the client to the daemon, what may be asked of the daemon for it, and
-//! how it is rejected.
+//! A create on its way from the client to the daemon: what recipes know of it, what they may ask
+//! the daemon for it, and how it is rejected.
 
 use crate::error::Refusal;
 use crate::http1;
-use crate::inject::object;
-use crate::json::Object;
+use crate::http1::query::Query;
+use crate::json::{MemberError, Object};
+use crate::labels::Labels;
+use crate::policy::Policy;
 
-/// A create on its way from the client to the daemon.
+/// The parts of a client's request that a recipe labels.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct CreateRequest {
-    /// The version prefix of its path, such as `/v1.41`, or nothing: what is asked on its behalf
-    /// is asked in the same version.
+    /// The version prefix of its path, such as `/v1.41`, or nothing.
     pub(crate) version: String,
     /// The text behind the `?` of its target, or nothing.
     pub(crate) query: String,
@@ -20,6 +21,128 @@ pub(crate) struct CreateRequest {
     pub(crate) name: Option<String>,
     /// Whether it passes as it is, because it creates nothing that could be labelled.
     pub(crate) is_unlabelled: bool,
+}
+
+impl CreateRequest {
+    /// The value of a parameter of the query, as far as it is text.
+    pub(crate) fn parameter(&self, name: &str) -> Option<String> {
+        let query = Query::parse(&self.query);
+        let value = query.first(name)?;
+        Some(String::from_utf8_lossy(value).into_owned())
+    }
+}
+
+/// All that a recipe works with: the request, what the operator wants of it, and the daemon.
+pub(crate) struct Create<'c> {
+    pub(crate) request: CreateRequest,
+    policy: &'c Policy,
+    daemon: &'c mut dyn Daemon,
+}
+
+/// What becomes of a create whose body is empty or `null`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Empty {
+    /// It stands for all defaults.
+    IsDefaults,
+    /// The daemon refuses it, and so does the proxy.
+    IsError,
+}
+
+impl<'c> Create<'c> {
+    pub(crate) fn new(
+        request: CreateRequest,
+        policy: &'c Policy,
+        daemon: &'c mut dyn Daemon,
+    ) -> Create<'c> {
+        Create {
+            request,
+            policy,
+            daemon,
+        }
+    }
+
+    /// The labels that it gets.
+    pub(crate) fn labels(&self) -> &'c Labels {
+        &self.policy.labels
+    }
+
+    /// What else the operator wants of it.
+    pub(crate) fn policy(&self) -> &'c Policy {
+        self.policy
+    }
+
+    /// Edits the body, a JSON object.
+    ///
+    /// # Errors
+    /// When the body is something else, or empty and must not be, and those of `edit`.
+    pub(crate) fn edit_body(
+        &mut self,
+        empty: Empty,
+        edit: impl FnOnce(&mut Object<'_>, &mut Create<'c>) -> Result<(), Rejection>,
+    ) -> Result<(), Rejection> {
+        let body = std::mem::take(&mut self.request.body);
+        let object = Object::parse(&body).map_err(|error| {
+            let what = format!("the request body {error}, so it cannot be labelled");
+            Refusal::bad_request(what)
+        })?;
+        let mut object = match (object, empty) {
+            (Some(object), _) => object,
+            (None, Empty::IsDefaults) => Object::default(),
+            (None, Empty::IsError) => {
+                let what = "the request body is empty; it must be a JSON object";
+                return Err(Refusal::bad_request(what).into());
+            }
+        };
+        edit(&mut object, self)?;
+        self.request.body = object.to_string().into_bytes();
+        Ok(())
+    }
+
+    /// Edits the query.
+    ///
+    /// # Errors
+    /// Those of `edit`.
+    pub(crate) fn edit_query(
+        &mut self,
+        edit: impl FnOnce(&mut Query<'_>, &mut Create<'c>) -> Result<(), Rejection>,
+    ) -> Result<(), Rejection> {
+        let text = std::mem::take(&mut self.request.query);
+        let mut query = Query::parse(&text);
+        edit(&mut query, self)?;
+        self.request.query = query.to_string();
+        Ok(())
+    }
+
+    /// Sends a `GET` to this path of the API, in the version of the request.
+    ///
+    /// # Errors
+    /// When the daemon cannot be reached, and when it refuses.
+    pub(crate) fn get(&mut self, path: &str) -> Result<Answer, Rejection> {
+        self.send("GET", path, None)
+    }
+
+    /// Sends a `POST` with JSON, as [`get`](Self::get) does.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub(crate) fn post(&mut self, path: &str, json: &str) -> Result<Answer, Rejection> {
+        self.send("POST", path, Some(json))
+    }
+
+    fn send(&mut self, method: &str, path: &str, body: Option<&str>) -> Result<Answer, Rejection> {
+        let target = format!("{}{path}", self.request.version);
+        let answer = self.daemon.request(method, &target, body)?;
+        match answer.status {
+            200..=299 => Ok(answer),
+            // The daemon redirects paths that are not clean, so a name in this one is not valid.
+            301 => {
+                let what = "the name of an image or container is not valid";
+                Err(Refusal::bad_request(what).into())
+            }
+            // The create would get the same.
+            _ => Err(Rejection::Answer(answer)),
+        }
+    }
 }
 
 /// The daemon as a recipe sees it: subrequests on behalf of a create.
@@ -36,25 +159,7 @@ pub(crate) trait Daemon {
     ) -> Result<Answer, Refusal>;
 }
 
-impl dyn Daemon + '_ {
-    /// Sends a `GET`.
-    ///
-    /// # Errors
-    /// As [`Daemon::request`].
-    pub(crate) fn get(&mut self, target: &str) -> Result<Answer, Refusal> {
-        self.request("GET", target, None)
-    }
-
-    /// Sends a `POST` with JSON.
-    ///
-    /// # Errors
-    /// As [`Daemon::request`].
-    pub(crate) fn post(&mut self, target: &str, json: &str) -> Result<Answer, Refusal> {
-        self.request("POST", target, Some(json))
-    }
-}
-
-/// What the daemon answers to a question.
+/// What the daemon answers to a subrequest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -64,37 +169,52 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// What `read` makes of the body, which must be a JSON object.
+    /// What `read` makes of the body, a JSON object.
     ///
     /// # Errors
-    /// 502 when it is none, or `read` cannot make anything of it.
+    /// When the body is something else, and when `read` cannot make anything of it: the fault is
+    /// the daemon's, not the client's.
     pub(crate) fn read<T>(
         &self,
-        read: impl FnOnce(&Object<'_>) -> Result<T, Refusal>,
+        read: impl FnOnce(&Object<'_>) -> Result<T, MemberError>,
     ) -> Result<T, Refusal> {
         match Object::parse(&self.body) {
-            Ok(Some(object)) => read(&object).map_err(|err| Answer::odd(&err.message)),
+            Ok(Some(object)) => read(&object).map_err(Answer::odd),
             Ok(None) => Err(Refusal::bad_gateway(
                 "the daemon's answer to a question is empty",
             )),
-            Err(what) => Err(Refusal::bad_gateway(format!(
-                "the daemon's answer to a question is {what}"
+            Err(error) => Err(Refusal::bad_gateway(format!(
+                "the daemon's answer to a question {error}"
             ))),
         }
     }
 
-    /// The string in a member of the body; a missing one is empty.
+    /// What `read` makes of each object in the body, a JSON list.
     ///
     /// # Errors
-    /// 502 when it is there more than once or is no string.
-    pub(crate) fn string(&self, field: &str) -> Result<String, Refusal> {
-        self.read(|object| object::sole_as(object, field, "a string"))
+    /// As [`read`](Self::read).
+    pub(crate) fn read_each<T>(
+        &self,
+        read: impl FnMut(&Object<'_>) -> Result<T, MemberError>,
+    ) -> Result<Vec<T>, Refusal> {
+        let objects: Vec<Object<'_>> = serde_json::from_slice(&self.body).map_err(|_| {
+            Refusal::bad_gateway("the daemon's answer to a question is not a list of objects")
+        })?;
+        let read: Result<Vec<T>, MemberError> = objects.iter().map(read).collect();
+        read.map_err(Answer::odd)
     }
 
-    /// The refusal where an answer cannot be understood, which is no fault of the client.
-    pub(crate) fn odd(what: &str) -> Refusal {
+    /// The string in a member of the body, a JSON object. A missing one is empty.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub(crate) fn string(&self, name: &'static str) -> Result<String, Refusal> {
+        self.read(|object| object.get(name, "a string"))
+    }
+
+    fn odd(error: MemberError) -> Refusal {
         Refusal::bad_gateway(format!(
-            "the daemon's answer to a question cannot be understood: {what}"
+            "the daemon's answer to a question cannot be understood: {error}"
         ))
     }
 }
@@ -104,19 +224,26 @@ impl Answer {
 pub(crate) enum Rejection {
     /// It cannot be labelled.
     Refusal(Refusal),
-    /// The daemon would refuse it: this is its own answer to what was asked, for the client.
+    /// The daemon refuses a subrequest: this is its own answer, for the client.
     Answer(Answer),
 }
 
-/// What is wrong with a query.
-impl From<http1::Error> for Rejection {
-    fn from(error: http1::Error) -> Rejection {
-        Rejection::Refusal(Refusal::bad_request(error.to_string()))
+impl<E: Into<Refusal>> From<E> for Rejection {
+    fn from(error: E) -> Rejection {
+        Rejection::Refusal(error.into())
     }
 }
 
-impl From<Refusal> for Rejection {
-    fn from(refusal: Refusal) -> Rejection {
-        Rejection::Refusal(refusal)
+/// What is wrong with a query.
+impl From<http1::Error> for Refusal {
+    fn from(error: http1::Error) -> Refusal {
+        Refusal::bad_request(error.to_string())
+    }
+}
+
+/// What a client sends in a member is not understood.
+impl From<MemberError> for Refusal {
+    fn from(error: MemberError) -> Refusal {
+        Refusal::bad_request(error.to_string())
     }
 }

@@ -1,11 +1,12 @@
-//! The endpoints of the API that are more to the proxy than bytes to pass on, as one table:
-//! which create something and how it is labelled, and which may turn into a tunnel. The table
-//! names every endpoint that is not only read (Docker API 1.56, Podman's libpod API 5), so that
-//! one it does not name is unknown rather than harmless.
+//! The routing table: every endpoint that does more than read, and what the proxy does with it. It
+//! is that of Docker's API 1.56 and Podman's libpod API 5. An endpoint that it does not name is
+//! unknown rather than harmless.
 
 use std::fmt;
 
+use crate::inject::image::{build, commit, import};
 use crate::inject::recipe::Recipe;
+use crate::inject::{container, libpod, network, object, service, swarm, volume};
 
 /// What a create makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,15 +43,15 @@ impl fmt::Display for Kind {
 pub(crate) enum Action {
     /// Passes it on: it creates nothing.
     Pass,
-    /// Passes it on; the daemon may take over the connection (hijack) or upgrade it.
+    /// Passes it on. The daemon may take over the connection (hijack) or upgrade it.
     Hijack,
-    /// Passes it on, to upgrade the connection to HTTP/2; calls of BuildKit are labelled there.
+    /// Passes it on, to upgrade the connection to HTTP/2. Calls of BuildKit are labelled there.
     Grpc,
-    /// Passes it on, unless it is of an API version before 1.24 and has a body: with one it makes
-    /// volumes that nothing can label.
+    /// Passes it on, unless it has a body in an API version before 1.24: that makes volumes which
+    /// nothing can label.
     Start,
     /// Labels what it creates or changes.
-    Label(Kind, Recipe),
+    Label(Kind, &'static Recipe),
     /// Passes it on with a warning, or refuses it if the operator is strict: it creates what
     /// cannot carry labels, for this reason.
     CannotLabel(&'static str),
@@ -64,7 +65,7 @@ impl fmt::Display for Action {
             Hijack => f.write_str("passes, may become a tunnel"),
             Grpc => f.write_str("image: the messages of BuildKit"),
             Start => f.write_str("passes, without a body before API 1.24"),
-            Label(kind, recipe) => write!(f, "{kind}: {recipe}"),
+            Label(kind, recipe) => write!(f, "{kind}: {}", recipe.shown),
             CannotLabel(why) => write!(f, "not labelled: {why}"),
         }
     }
@@ -84,13 +85,13 @@ const LOAD: &str = "an image is loaded as it is; labels would change its ID";
 #[rustfmt::skip]
 pub(crate) const TABLE: &[(&str, &str, Action)] = &[
     ("POST", "/auth", Pass),
-    ("POST", "/build", Label(Kind::Image, Recipe::Build)),
+    ("POST", "/build", Label(Kind::Image, &build::RECIPE)),
     ("POST", "/build/cancel", Pass),
     ("POST", "/build/prune", Pass),
-    ("POST", "/configs/create", Label(Kind::Config, Recipe::Object)),
-    ("POST", "/configs/*/update", Label(Kind::Config, Recipe::Object)),
-    ("POST", "/commit", Label(Kind::Image, Recipe::Commit)),
-    ("POST", "/containers/create", Label(Kind::Container, Recipe::Container)),
+    ("POST", "/configs/create", Label(Kind::Config, &object::RECIPE)),
+    ("POST", "/configs/*/update", Label(Kind::Config, &object::RECIPE)),
+    ("POST", "/commit", Label(Kind::Image, &commit::RECIPE)),
+    ("POST", "/containers/create", Label(Kind::Container, &container::RECIPE)),
     ("POST", "/containers/prune", Pass),
     ("POST", "/containers/*/attach", Hijack),
     ("GET", "/containers/*/attach/ws", Hijack),
@@ -110,7 +111,7 @@ pub(crate) const TABLE: &[(&str, &str, Action)] = &[
     ("POST", "/exec/*/resize", Pass),
     ("POST", "/exec/*/start", Hijack),
     ("POST", "/grpc", Grpc),
-    ("POST", "/images/create", Label(Kind::Image, Recipe::ImageCreate)),
+    ("POST", "/images/create", Label(Kind::Image, &import::RECIPE)),
     ("POST", "/images/load", CannotLabel(LOAD)),
     ("POST", "/images/prune", Pass),
     ("POST", "/images/*/push", Pass),
@@ -119,9 +120,9 @@ pub(crate) const TABLE: &[(&str, &str, Action)] = &[
     ("POST", "/libpod/artifacts/local/add", CannotLabel(ARTIFACT)),
     ("POST", "/libpod/artifacts/pull", Pass),
     ("POST", "/libpod/artifacts/*/push", Pass),
-    ("POST", "/libpod/build", Label(Kind::Image, Recipe::LibpodBuild)),
-    ("POST", "/libpod/commit", Label(Kind::Image, Recipe::Commit)),
-    ("POST", "/libpod/containers/create", Label(Kind::Container, Recipe::LibpodContainer)),
+    ("POST", "/libpod/build", Label(Kind::Image, &build::LIBPOD)),
+    ("POST", "/libpod/commit", Label(Kind::Image, &commit::RECIPE)),
+    ("POST", "/libpod/containers/create", Label(Kind::Container, &libpod::container::RECIPE)),
     ("POST", "/libpod/containers/prune", Pass),
     ("PUT", "/libpod/containers/*/archive", Pass),
     ("POST", "/libpod/containers/*/attach", Hijack),
@@ -145,7 +146,7 @@ pub(crate) const TABLE: &[(&str, &str, Action)] = &[
     ("POST", "/libpod/exec/*/remove", Pass),
     ("POST", "/libpod/exec/*/resize", Pass),
     ("POST", "/libpod/exec/*/start", Hijack),
-    ("POST", "/libpod/images/import", Label(Kind::Image, Recipe::LibpodImport)),
+    ("POST", "/libpod/images/import", Label(Kind::Image, &import::LIBPOD)),
     ("POST", "/libpod/images/load", CannotLabel(LOAD)),
     ("POST", "/libpod/images/prune", Pass),
     ("POST", "/libpod/images/pull", Pass),
@@ -155,18 +156,18 @@ pub(crate) const TABLE: &[(&str, &str, Action)] = &[
     ("POST", "/libpod/images/*/untag", Pass),
     ("POST", "/libpod/kube/apply", CannotLabel("it creates objects in another cluster")),
     ("POST", "/libpod/kube/play", CannotLabel(KUBE)),
-    ("POST", "/libpod/local/build", Label(Kind::Image, Recipe::LibpodBuild)),
+    ("POST", "/libpod/local/build", Label(Kind::Image, &build::LIBPOD)),
     ("POST", "/libpod/local/images/load", CannotLabel(LOAD)),
     ("POST", "/libpod/manifests/*/registry/*", Pass),
     ("POST", "/libpod/manifests/*", CannotLabel("manifest lists carry no labels")),
     ("PUT", "/libpod/manifests/*", Pass),
-    ("POST", "/libpod/networks/create", Label(Kind::Network, Recipe::LibpodObject)),
+    ("POST", "/libpod/networks/create", Label(Kind::Network, &libpod::objects::NETWORK)),
     ("POST", "/libpod/networks/prune", Pass),
     ("POST", "/libpod/networks/*/connect", Pass),
     ("POST", "/libpod/networks/*/disconnect", Pass),
     ("POST", "/libpod/networks/*/update", Pass),
     ("POST", "/libpod/play/kube", CannotLabel(KUBE)),
-    ("POST", "/libpod/pods/create", Label(Kind::Pod, Recipe::LibpodPod)),
+    ("POST", "/libpod/pods/create", Label(Kind::Pod, &libpod::pod::RECIPE)),
     ("POST", "/libpod/pods/prune", Pass),
     ("POST", "/libpod/pods/*/kill", Pass),
     ("POST", "/libpod/pods/*/pause", Pass),
@@ -175,13 +176,13 @@ pub(crate) const TABLE: &[(&str, &str, Action)] = &[
     ("POST", "/libpod/pods/*/stop", Pass),
     ("POST", "/libpod/pods/*/unpause", Pass),
     ("POST", "/libpod/quadlets", CannotLabel("the units of systemd create what they name past the proxy")),
-    ("POST", "/libpod/secrets/create", Label(Kind::Secret, Recipe::LibpodSecret)),
+    ("POST", "/libpod/secrets/create", Label(Kind::Secret, &libpod::objects::SECRET)),
     ("POST", "/libpod/system/check", Pass),
     ("POST", "/libpod/system/prune", Pass),
-    ("POST", "/libpod/volumes/create", Label(Kind::Volume, Recipe::Volume)),
+    ("POST", "/libpod/volumes/create", Label(Kind::Volume, &volume::RECIPE)),
     ("POST", "/libpod/volumes/prune", Pass),
     ("POST", "/libpod/volumes/*/import", Pass),
-    ("POST", "/networks/create", Label(Kind::Network, Recipe::Network)),
+    ("POST", "/networks/create", Label(Kind::Network, &network::RECIPE)),
     ("POST", "/networks/prune", Pass),
     ("POST", "/networks/*/connect", Pass),
     ("POST", "/networks/*/disconnect", Pass),
@@ -193,22 +194,23 @@ pub(crate) const TABLE: &[(&str, &str, Action)] = &[
     ("POST", "/plugins/*/push", Pass),
     ("POST", "/plugins/*/set", Pass),
     ("POST", "/plugins/*/upgrade", CannotLabel("plugins carry no labels")),
-    ("POST", "/secrets/create", Label(Kind::Secret, Recipe::Object)),
-    ("POST", "/secrets/*/update", Label(Kind::Secret, Recipe::Object)),
-    ("POST", "/services/create", Label(Kind::Service, Recipe::Service)),
-    ("POST", "/services/*/update", Label(Kind::Service, Recipe::Service)),
+    ("POST", "/secrets/create", Label(Kind::Secret, &object::RECIPE)),
+    ("POST", "/secrets/*/update", Label(Kind::Secret, &object::RECIPE)),
+    ("POST", "/services/create", Label(Kind::Service, &service::RECIPE)),
+    ("POST", "/services/*/update", Label(Kind::Service, &service::RECIPE)),
     ("POST", "/session", Hijack),
-    ("POST", "/swarm/init", Label(Kind::Swarm, Recipe::SwarmInit)),
+    ("POST", "/swarm/init", Label(Kind::Swarm, &swarm::INIT)),
     ("POST", "/swarm/join", Pass),
     ("POST", "/swarm/leave", Pass),
     ("POST", "/swarm/unlock", Pass),
-    ("POST", "/swarm/update", Label(Kind::Swarm, Recipe::SwarmUpdate)),
-    ("POST", "/volumes/create", Label(Kind::Volume, Recipe::Volume)),
+    ("POST", "/swarm/update", Label(Kind::Swarm, &swarm::UPDATE)),
+    ("POST", "/volumes/create", Label(Kind::Volume, &volume::RECIPE)),
     ("POST", "/volumes/prune", Pass),
     ("PUT", "/volumes/*", Pass),
 ];
 
-/// What is done with a request of this method to this path (decoded, clean, without version).
+/// What the proxy does with a request of this method to this path (decoded, clean, without
+/// version).
 pub(crate) fn action(method: &str, path: &[u8]) -> Action {
     let row = TABLE
         .iter()
@@ -220,8 +222,8 @@ pub(crate) fn action(method: &str, path: &[u8]) -> Action {
     }
 }
 
-/// Parts a path into its version prefix, such as `/v1.41` or nothing, and the rest. Takes all
-/// that Docker (`/v[0-9.]+`) or Podman (`/v[0-9][0-9A-Za-z.-]*`) takes for a version.
+/// Splits a path into its version prefix, such as `/v1.41` or nothing, and the rest. Takes all that
+/// Docker (`/v[0-9.]+`) or Podman (`/v[0-9][0-9A-Za-z.-]*`) takes for a version.
 pub(crate) fn split_version(path: &[u8]) -> (&[u8], &[u8]) {
     let Some(rest) = path.strip_prefix(b"/v") else {
         return (b"", path);
@@ -240,8 +242,9 @@ pub(crate) fn split_version(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// Whether a version prefix, such as `/v1.41`, is of an API before 1.24; without one it is the
-/// daemon's own. Compares as `versions.compare` in moby does: part by part, what is no number is 0.
+/// Whether a version prefix, such as `/v1.41`, is of an API before 1.24. Without one the daemon uses
+/// its own version, which is later. Compares part by part, as `versions.compare` in moby does: a part
+/// that is not a number counts as 0.
 pub(crate) fn is_before_1_24(version: &[u8]) -> bool {
     let Some(version) = version.strip_prefix(b"/v") else {
         return false;
@@ -261,7 +264,7 @@ fn matches(pattern: &[u8], path: &[u8]) -> bool {
     let Some(mut rest) = path.strip_prefix(before) else {
         return false;
     };
-    // Where the text between two stars first occurs, it is as good as anywhere.
+    // The first place where the text between two stars occurs is as good as any other.
     while let Some(star) = after.iter().position(|&b| b == b'*') {
         let between = &after[..star];
         let found = rest.iter().skip(1).enumerate();
@@ -293,13 +296,13 @@ mod tests {
         ] {
             assert_eq!(
                 of("POST", path),
-                Label(Kind::Container, Recipe::Container),
+                Label(Kind::Container, &container::RECIPE),
                 "{path}"
             );
         }
         assert_eq!(
             of("POST", "/v1.24/build"),
-            Label(Kind::Image, Recipe::Build)
+            Label(Kind::Image, &build::RECIPE)
         );
         assert_eq!(
             split_version(b"/v1.24/build"),
@@ -308,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_daemon_routes_elsewhere_is_unknown() {
+    fn a_path_that_the_daemon_routes_elsewhere_is_unknown() {
         for (method, path) in [
             ("post", "/containers/create"),
             ("POST", "/CONTAINERS/create"),

@@ -1,19 +1,19 @@
 //! Services: their own labels, and those of the containers and volumes that their tasks make on
-//! the nodes. What runs for a service has no cgroup to choose (moby's swarm API has no field for
-//! it), and a plugin that one installs no labels but the service's.
+//! the nodes. The cgroup of its tasks cannot be chosen (moby's swarm API has no field for it), and a
+//! plugin that a service installs has no labels of its own.
 //!
 //! Follows `ServiceSpecToGRPC` (moby daemon/cluster/convert) and `ExpandContainerSpec` (swarmkit
 //! template/expand.go).
 
-use serde_json::value::RawValue;
-
-use crate::error::Refusal;
-use crate::inject::container::docker_volumes::{self, Image};
-use crate::inject::object::{self, Empty, sole_as};
-use crate::inject::request::{CreateRequest, Daemon, Rejection};
+use crate::error::{Reason, Refusal};
+use crate::inject::mounts::{Image, anonymous_volume, label_volume};
+use crate::inject::overlay::lay_labels;
+use crate::inject::recipe::{Body, Recipe};
+use crate::inject::request::{Create, Empty, Rejection};
 use crate::inject::socket_mounts;
-use crate::json::{self, Object};
-use crate::policy::Policy;
+use crate::json::{self, List, MemberError, Object};
+use crate::labels::Labels;
+use crate::text::clean_path;
 
 /// What opens a template in the mounts of a service.
 const TEMPLATE: &str = "{{";
@@ -21,50 +21,55 @@ const TEMPLATE: &str = "{{";
 /// The same as text, to the template.
 const ESCAPED_TEMPLATE: &str = "{{\"{{\"}}";
 
-/// Labels a service that is made or changed: either way the body says all of it.
+/// A service.
+pub(crate) static RECIPE: Recipe = Recipe {
+    body: Body::Rewritten,
+    label,
+    shown: "`Labels`, and its containers and volumes",
+};
+
+/// Labels a service that is made or changed. Either way the body holds the whole spec.
 ///
 /// # Errors
-/// When the body cannot be understood, when a volume cannot be labelled, and when the daemon says
-/// no to a question.
-pub(crate) fn label(
-    draft: &mut CreateRequest,
-    policy: &Policy,
-    daemon: &mut dyn Daemon,
-) -> Result<(), Rejection> {
-    let body = std::mem::take(&mut draft.body);
-    let mut service = object::parse(&body, Empty::IsError)?;
-    draft.name = object::name(&service, "Name");
-    object::edit(&mut service, "TaskTemplate", |task| {
-        object::edit(task, "ContainerSpec", |container| {
-            label_volumes(container, draft, policy, daemon)?;
-            socket_mounts::mounts(container, policy)?;
-            Ok(object::lay_labels(container, "Labels", &policy.labels)?)
-        })
-    })?;
-    object::lay_labels(&mut service, "Labels", &policy.labels)?;
-    draft.body = service.to_string().into_bytes();
-    Ok(())
+/// When the body cannot be understood, when a volume cannot be labelled, and when the daemon
+/// refuses to describe the image.
+fn label(create: &mut Create<'_>) -> Result<(), Rejection> {
+    create.edit_body(Empty::IsError, |service, create| {
+        create.request.name = service.last("Name");
+        let labels = create.labels();
+        service.edit("TaskTemplate", |task| -> Result<(), Rejection> {
+            if task.sole("ContainerSpec")?.is_none() {
+                return Ok(());
+            }
+            task.edit("ContainerSpec", |container| {
+                label_container(container, create)
+            })
+        })?;
+        Ok(lay_labels(service, "Labels", labels)?)
+    })
 }
 
-/// Labels the volumes of `Mounts`, and adds entries for those that the image asks for.
-fn label_volumes(
-    container: &mut Object<'_>,
-    draft: &CreateRequest,
-    policy: &Policy,
-    daemon: &mut dyn Daemon,
-) -> Result<(), Rejection> {
-    let labels = policy.labels.with_values(escaped);
-    let given: Vec<&RawValue> = sole_as(container, "Mounts", "a list of objects")?;
-    let mut mounts: Vec<String> = given.iter().map(|mount| mount.get().to_owned()).collect();
-    let before = mounts.clone();
+fn label_container(container: &mut Object<'_>, create: &mut Create<'_>) -> Result<(), Rejection> {
+    let labels = create.labels().with_values(escaped);
+    let mut mounts = container.list("Mounts")?;
+    let targets = label_volumes(&mut mounts, &labels)?;
+    for path in image_volumes(container, create)? {
+        add_volume(&path, &targets, &mut mounts, &labels)?;
+    }
+    if create.policy().socket_mounts.is_some() {
+        check_sources(&mounts)?;
+    }
+    socket_mounts::redirect_mounts(&mut mounts, "Target", create.policy())?;
+    container.set_list(&mounts);
+    Ok(lay_labels(container, "Labels", create.labels())?)
+}
+
+/// Labels the volumes of `Mounts`. Returns the targets of all entries, as they are written.
+fn label_volumes(mounts: &mut List<'_>, labels: &Labels) -> Result<Vec<String>, MemberError> {
     let mut targets = Vec::new();
-    for text in &mut mounts {
-        let given = text.clone();
-        let Some(mut mount) = object::entry(&given, "Mounts")? else {
-            continue;
-        };
-        targets.push(sole_as::<String>(&mount, "Target", "a string")?);
-        let given: String = sole_as(&mount, "Type", "a string")?;
+    mounts.edit_each(|mount| -> Result<(), MemberError> {
+        targets.push(mount.get("Target", "a string")?);
+        let given: String = mount.get("Type", "a string")?;
         // Other than for containers, the case does not matter, and there is a default.
         let kind = match &*given {
             "" => "bind".to_owned(),
@@ -74,42 +79,60 @@ fn label_volumes(
             mount.set("Type", json::string(&kind));
         }
         if kind == "volume" {
-            docker_volumes::label_mount(&mut mount, &labels)?;
+            label_volume(mount, labels)?;
         }
-        *text = mount.to_string();
+        Ok(())
+    })?;
+    Ok(targets)
+}
+
+/// Adds an entry for a volume that the image asks for at `path`, unless something is mounted there.
+fn add_volume(
+    path: &str,
+    targets: &[String],
+    mounts: &mut List<'_>,
+    labels: &Labels,
+) -> Result<(), Refusal> {
+    let wanted = escaped(path);
+    if targets.iter().any(|target| clean_path(target) == wanted) {
+        return Ok(());
     }
-    for path in image_volumes(container, draft, daemon)? {
-        let wanted = escaped(&path);
-        if targets
-            .iter()
-            .any(|t| docker_volumes::clean_path(t) == wanted)
-        {
-            continue;
-        }
-        if let Some(target) = targets.iter().find(|target| target.contains(TEMPLATE)) {
-            return Err(Refusal::bad_request(format!(
-                "the volume at {path:?} that the image asks for cannot be labelled, since the \
-                 mount at {target:?} may turn out to be the same; mount a volume at {path:?}"
-            ))
-            .into());
-        }
-        mounts.push(docker_volumes::anonymous_mount(&wanted, "", &labels)?);
+    if let Some(target) = targets.iter().find(|target| target.contains(TEMPLATE)) {
+        return Err(Refusal::bad_request(format!(
+            "the volume at {path:?} that the image asks for cannot be labelled, since the mount \
+             at {target:?} may turn out to be the same; mount a volume at {path:?}"
+        )));
     }
-    if mounts != before {
-        container.set("Mounts", format!("[{}]", mounts.join(",")));
+    mounts.push(&anonymous_volume(&wanted, "", labels)?);
+    Ok(())
+}
+
+/// Checks that no source is a template, which the daemon might expand to its own socket.
+fn check_sources(mounts: &List<'_>) -> Result<(), Refusal> {
+    for mount in mounts.iter() {
+        let Some(mount) = mount? else { continue };
+        let source: String = mount.get("Source", "a string")?;
+        if source.starts_with('/') && source.contains(TEMPLATE) {
+            return Err(Refusal::new(
+                Reason::Forbidden,
+                format!(
+                    "a bind mount of {source:?} is refused by --redirect-socket-mounts: \
+                     a template may become the daemon's socket"
+                ),
+            ));
+        }
     }
     Ok(())
 }
 
-/// The volumes that the image asks for, as far as it is known: another node or a registry may
-/// hold one that this daemon does not have.
+/// The volumes that the image asks for. If this daemon does not have the image, another node or a
+/// registry may, and its volumes are not known.
 fn image_volumes(
     container: &Object<'_>,
-    draft: &CreateRequest,
-    daemon: &mut dyn Daemon,
+    create: &mut Create<'_>,
 ) -> Result<Vec<String>, Rejection> {
-    let image: String = sole_as(container, "Image", "a string")?;
-    match Image::ask(&image, "/images", draft, daemon) {
+    let image: String = container.get("Image", "a string")?;
+    match Image::ask(&image, "/images", create) {
         Err(Rejection::Answer(answer)) if answer.status == 404 => Ok(Vec::new()),
         image => Ok(image?.volumes),
     }
@@ -123,31 +146,41 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Reason;
-    use crate::inject::test::{FORCED, Script, policy};
+    use crate::inject::test::{FORCED, Script, body, policy, reason, status, with_body};
+    use crate::inject::test::{labelled, labelled_by};
     use crate::labels::{Label, Labels};
-    use crate::policy::Redirect;
+    use crate::policy::{Policy, Sockets};
 
     const IMAGE: &str = "GET /v1.41/images/i/json";
 
-    fn labelled_by(policy: &Policy, body: &str, daemon: &mut Script) -> Result<String, Rejection> {
-        let mut draft = CreateRequest {
-            version: "/v1.41".to_owned(),
-            body: body.into(),
-            ..CreateRequest::default()
-        };
-        label(&mut draft, policy, daemon)?;
-        Ok(String::from_utf8(draft.body).unwrap())
+    fn service(text: &str, daemon: &mut Script) -> Result<String, Rejection> {
+        labelled(&RECIPE, with_body(text), daemon).map(body)
+    }
+
+    fn service_by(policy: &Policy, text: &str) -> Result<String, Rejection> {
+        labelled_by(policy, &RECIPE, with_body(text), &mut Script::default()).map(body)
     }
 
     /// Labels a service with these members in its `ContainerSpec`, and gives them back.
     fn container(members: &str, daemon: &mut Script) -> Result<String, Rejection> {
         let body = format!(r#"{{"Name":"s","TaskTemplate":{{"ContainerSpec":{{{members}}}}}}}"#);
-        let labelled = labelled_by(&policy(), &body, daemon)?;
+        let labelled = service(&body, daemon)?;
         let rest = labelled.strip_prefix(r#"{"Name":"s","TaskTemplate":{"ContainerSpec":{"#);
         let end = format!("\"Labels\":{{{FORCED}}}}}}},\"Labels\":{{{FORCED}}}}}");
         let members = rest.and_then(|rest| rest.strip_suffix(&end));
         Ok(members.unwrap_or_else(|| panic!("{labelled}")).to_owned())
+    }
+
+    /// A policy that redirects mounts of a socket that does not exist.
+    fn sockets() -> Policy {
+        let socket_mounts = Some(Sockets {
+            daemon: "/no/such/docker.sock".into(),
+            proxy: "/no/such/proxy.sock".into(),
+        });
+        Policy {
+            socket_mounts,
+            ..policy()
+        }
     }
 
     fn anonymous(path: &str) -> String {
@@ -162,7 +195,7 @@ mod tests {
         let expected = format!(
             r#"{{"Name":"s","TaskTemplate":{{"ForceUpdate":1e0,"ContainerSpec":{{"Args":["x"],"Labels":{{"a":"b",{FORCED}}}}}}},"Labels":{{"c":"d",{FORCED}}}}}"#
         );
-        let labelled = labelled_by(&policy(), body, &mut Script::default()).unwrap();
+        let labelled = service(body, &mut Script::default()).unwrap();
         assert_eq!(labelled, expected);
     }
 
@@ -176,7 +209,7 @@ mod tests {
             ),
             (
                 r#"{"TaskTemplate":{"ContainerSpec":null},"X":1}"#,
-                r#""X":1,"TaskTemplate":{"ContainerSpec":null}"#,
+                r#""TaskTemplate":{"ContainerSpec":null},"X":1"#,
             ),
             (
                 r#"{"TaskTemplate":{"Runtime":"plugin","PluginSpec":{"Name":"p"}}}"#,
@@ -184,7 +217,7 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                labelled_by(&policy(), body, &mut Script::default()).unwrap(),
+                service(body, &mut Script::default()).unwrap(),
                 format!("{{{before},\"Labels\":{{{FORCED}}}}}")
             );
         }
@@ -210,20 +243,25 @@ mod tests {
 
     #[test]
     fn bind_mounts_of_the_daemons_socket_are_redirected() {
-        let redirect = Redirect {
-            daemon: "/no/such/docker.sock".into(),
-            proxy: "/no/such/proxy.sock".into(),
-        };
-        let policy = Policy {
-            redirect: Some(redirect),
-            ..policy()
-        };
+        let policy = sockets();
         let body = r#"{"TaskTemplate":{"ContainerSpec":{"Mounts":[{"Type":"Bind","Source":"/no/such/docker.sock","Target":"/s"}]}}}"#;
-        let labelled = labelled_by(&policy, body, &mut Script::default()).unwrap();
+        let labelled = service_by(&policy, body).unwrap();
         assert!(
             labelled.contains(r#"[{"Target":"/s","Type":"bind","Source":"/no/such/proxy.sock"}]"#),
             "{labelled}"
         );
+    }
+
+    #[test]
+    fn a_source_that_is_not_known_yet_is_refused() {
+        let source = |source: &str| {
+            let body = format!(
+                r#"{{"TaskTemplate":{{"ContainerSpec":{{"Mounts":[{{"Type":"bind","Source":"{source}","Target":"/t"}}]}}}}}}"#
+            );
+            service_by(&sockets(), &body)
+        };
+        assert_eq!(reason(source("/run/{{.Node.ID}}")), Reason::Forbidden);
+        assert!(source("/run/x").is_ok());
     }
 
     #[test]
@@ -236,7 +274,7 @@ mod tests {
         let body =
             r#"{"TaskTemplate":{"ContainerSpec":{"Mounts":[{"Type":"volume","Target":"/a"}]}}}"#;
         let expected = r#"{"TaskTemplate":{"ContainerSpec":{"Mounts":[{"Type":"volume","Target":"/a","VolumeOptions":{"Labels":{"a":"{{\"{{\"}}.Node.ID}} {{\"{{\"}}{","b":"{ }}"}}}],"Labels":{"a":"{{.Node.ID}} {{{","b":"{ }}"}}},"Labels":{"a":"{{.Node.ID}} {{{","b":"{ }}"}}"#;
-        let labelled = labelled_by(&policy, body, &mut Script::default()).unwrap();
+        let labelled = service_by(&policy, body).unwrap();
         assert_eq!(labelled, expected);
     }
 
@@ -264,14 +302,12 @@ mod tests {
             container(r#""Image":"i""#, &mut daemon).unwrap(),
             r#""Image":"i","#
         );
-        match container(r#""Image":"i""#, &mut Script::default().on(IMAGE, 500, "")) {
-            Err(Rejection::Answer(answer)) => assert_eq!(answer.status, 500),
-            other => panic!("{other:?}"),
-        }
+        let mut broken = Script::default().on(IMAGE, 500, "");
+        assert_eq!(status(container(r#""Image":"i""#, &mut broken)), 500);
     }
 
     #[test]
-    fn what_cannot_be_labelled_is_refused() {
+    fn a_service_that_cannot_be_labelled_is_refused() {
         let image = r#"{"Config":{"Volumes":{"/a":{}}}}"#;
         let relative = r#"{"Config":{"Volumes":{"a":{}}}}"#;
         for (members, image) in [
@@ -289,12 +325,8 @@ mod tests {
             (r#""Labels":[]"#, image),
         ] {
             let mut daemon = Script::default().on(IMAGE, 200, image);
-            match container(members, &mut daemon) {
-                Err(Rejection::Refusal(refusal)) => {
-                    assert_eq!(refusal.reason, Reason::Malformed, "{members}")
-                }
-                other => panic!("{members}: {other:?}"),
-            }
+            let refused = container(members, &mut daemon);
+            assert_eq!(reason(refused), Reason::Malformed, "{members}");
         }
         for body in [
             "",
@@ -303,12 +335,8 @@ mod tests {
             r#"{"TaskTemplate":{"ContainerSpec":{},"containerSpec":{}}}"#,
             r#"{"Labels":""}"#,
         ] {
-            match labelled_by(&policy(), body, &mut Script::default()) {
-                Err(Rejection::Refusal(refusal)) => {
-                    assert_eq!(refusal.reason, Reason::Malformed, "{body}")
-                }
-                other => panic!("{body}: {other:?}"),
-            }
+            let refused = service(body, &mut Script::default());
+            assert_eq!(reason(refused), Reason::Malformed, "{body}");
         }
     }
 }

@@ -1,81 +1,68 @@
 //! The swarm itself, when it is made or changed.
 
-use crate::inject::object::{self, Empty, sole_as};
-use crate::inject::request::{CreateRequest, Daemon, Rejection};
+use crate::inject::overlay::{lay_labels, overlay};
+use crate::inject::recipe::{Body, Recipe};
+use crate::inject::request::{Create, Empty, Rejection};
 use crate::json::Object;
-use crate::policy::Policy;
+
+/// A swarm that is made.
+pub(crate) static INIT: Recipe = Recipe {
+    body: Body::Rewritten,
+    label: label_init,
+    shown: "`Spec.Labels`",
+};
 
 /// Labels a swarm that is made, in its member `Spec`.
 ///
 /// # Errors
-/// 400 when the body cannot be understood.
-pub(crate) fn label_init(draft: &mut CreateRequest, policy: &Policy) -> Result<(), Rejection> {
-    let body = std::mem::take(&mut draft.body);
-    let mut init = object::parse(&body, Empty::IsError)?;
-    if object::sole(&init, "Spec")?.is_none() {
-        init.set("Spec", "{}".to_owned());
-    }
-    object::edit(&mut init, "Spec", |spec| {
-        Ok(object::lay_labels(spec, "Labels", &policy.labels)?)
-    })?;
-    draft.body = init.to_string().into_bytes();
-    Ok(())
+/// When the body cannot be understood.
+fn label_init(create: &mut Create<'_>) -> Result<(), Rejection> {
+    create.edit_body(Empty::IsError, |init, create| {
+        let labels = create.labels();
+        Ok(init.edit("Spec", |spec| lay_labels(spec, "Labels", labels))?)
+    })
 }
 
-/// Labels a swarm that is changed. The daemon takes no labels for the labels that there are, so
-/// these are asked for then (`MergeSwarmSpecToGRPC` in moby daemon/cluster/convert/swarm.go).
+/// A swarm that is changed.
+pub(crate) static UPDATE: Recipe = Recipe {
+    body: Body::Rewritten,
+    label: label_update,
+    shown: "`Labels`",
+};
+
+/// Labels a swarm that is changed. A spec without labels keeps the current ones, so those are
+/// fetched first (`MergeSwarmSpecToGRPC` in moby daemon/cluster/convert/swarm.go).
 ///
 /// # Errors
 /// When the body cannot be understood, and when there is no swarm to change.
-pub(crate) fn label_update(
-    draft: &mut CreateRequest,
-    policy: &Policy,
-    daemon: &mut dyn Daemon,
-) -> Result<(), Rejection> {
-    let body = std::mem::take(&mut draft.body);
-    let mut spec = object::parse(&body, Empty::IsError)?;
-    spec.respell("Labels");
-    if object::map(&spec, "Labels")?.is_empty() {
-        let answer = daemon.get(&format!("{}/swarm", draft.version))?;
-        if answer.status != 200 {
-            return Err(Rejection::Answer(answer));
+fn label_update(create: &mut Create<'_>) -> Result<(), Rejection> {
+    create.edit_body(Empty::IsError, |spec, create| {
+        spec.respell("Labels");
+        if spec.string_map("Labels")?.is_empty() {
+            let current = create.get("/swarm")?.read(|swarm| {
+                let spec: Object<'_> = swarm.get("Spec", "an object")?;
+                spec.string_map("Labels")
+            })?;
+            spec.set("Labels", overlay(create.labels(), &current));
+        } else {
+            lay_labels(spec, "Labels", create.labels())?;
         }
-        let known = answer.read(|swarm| {
-            let known: Object<'_> = sole_as(swarm, "Spec", "an object")?;
-            object::map(&known, "Labels")
-        })?;
-        spec.set("Labels", policy.labels.over(&known));
-    } else {
-        object::lay_labels(&mut spec, "Labels", &policy.labels)?;
-    }
-    draft.body = spec.to_string().into_bytes();
-    Ok(())
+        Ok(())
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::error::Reason;
-    use crate::inject::test::{FORCED, Script, policy};
+    use crate::inject::test::{FORCED, Script, body, labelled, reason, status, with_body};
 
-    fn draft(body: &str) -> CreateRequest {
-        CreateRequest {
-            version: "/v1.41".to_owned(),
-            body: body.into(),
-            ..CreateRequest::default()
-        }
+    fn init(text: &str) -> Result<String, Rejection> {
+        labelled(&INIT, with_body(text), &mut Script::default()).map(body)
     }
 
-    fn init(body: &str) -> Result<String, Rejection> {
-        let mut draft = draft(body);
-        label_init(&mut draft, &policy())?;
-        Ok(String::from_utf8(draft.body).unwrap())
-    }
-
-    fn update(body: &str, daemon: &mut Script) -> Result<String, Rejection> {
-        let mut draft = draft(body);
-        label_update(&mut draft, &policy(), daemon)?;
-        Ok(String::from_utf8(draft.body).unwrap())
+    fn update(text: &str, daemon: &mut Script) -> Result<String, Rejection> {
+        labelled(&UPDATE, with_body(text), daemon).map(body)
     }
 
     #[test]
@@ -105,14 +92,12 @@ mod tests {
         }
         let given = update(r#"{"Labels":{"new":"1"}}"#, &mut Script::default()).unwrap();
         assert_eq!(given, format!(r#"{{"Labels":{{"new":"1",{FORCED}}}}}"#));
-        match update("{}", &mut Script::default().on(ask, 503, "no swarm")) {
-            Err(Rejection::Answer(answer)) => assert_eq!(answer.status, 503),
-            other => panic!("{other:?}"),
-        }
+        let mut without_swarm = Script::default().on(ask, 503, "no swarm");
+        assert_eq!(status(update("{}", &mut without_swarm)), 503);
     }
 
     #[test]
-    fn what_cannot_be_labelled_is_refused() {
+    fn a_body_that_cannot_be_labelled_is_refused() {
         for result in [
             init(""),
             init(r#"{"Spec":{},"spec":{}}"#),
@@ -121,10 +106,7 @@ mod tests {
             update("", &mut Script::default()),
             update(r#"{"Labels":{"a":1}}"#, &mut Script::default()),
         ] {
-            match result {
-                Err(Rejection::Refusal(refusal)) => assert_eq!(refusal.reason, Reason::Malformed),
-                other => panic!("{other:?}"),
-            }
+            assert_eq!(reason(result), Reason::Malformed);
         }
     }
 }

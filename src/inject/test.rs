@@ -1,8 +1,11 @@
 //! What the tests of the recipes share: labels, and a daemon that answers from a script.
 
-use crate::error::Refusal;
+use std::fmt::Debug;
+
+use crate::error::{Reason, Refusal};
 use crate::inject::container;
-use crate::inject::request::{Answer, CreateRequest, Daemon, Rejection};
+use crate::inject::recipe::Recipe;
+use crate::inject::request::{Answer, Create, CreateRequest, Daemon, Rejection};
 use crate::labels::{Label, Labels};
 use crate::policy::Policy;
 
@@ -15,7 +18,67 @@ pub(crate) fn policy() -> Policy {
     Policy {
         labels: Labels::new(labels).unwrap(),
         cgroup_parent: None,
-        redirect: None,
+        socket_mounts: None,
+    }
+}
+
+/// A request of version 1.41 with this body.
+pub(crate) fn with_body(body: &str) -> CreateRequest {
+    CreateRequest {
+        version: "/v1.41".to_owned(),
+        body: body.into(),
+        ..CreateRequest::default()
+    }
+}
+
+/// A request of version 1.41 with this query.
+pub(crate) fn with_query(query: &str) -> CreateRequest {
+    CreateRequest {
+        version: "/v1.41".to_owned(),
+        query: query.to_owned(),
+        ..CreateRequest::default()
+    }
+}
+
+/// What a recipe makes of a request under this policy.
+pub(crate) fn labelled_by(
+    policy: &Policy,
+    recipe: &Recipe,
+    request: CreateRequest,
+    daemon: &mut Script,
+) -> Result<CreateRequest, Rejection> {
+    let mut create = Create::new(request, policy, daemon);
+    recipe.apply(&mut create)?;
+    Ok(create.request)
+}
+
+/// What a recipe makes of a request under [`policy`].
+pub(crate) fn labelled(
+    recipe: &Recipe,
+    request: CreateRequest,
+    daemon: &mut Script,
+) -> Result<CreateRequest, Rejection> {
+    labelled_by(&policy(), recipe, request, daemon)
+}
+
+/// The body of a labelled request.
+pub(crate) fn body(request: CreateRequest) -> String {
+    String::from_utf8(request.body).unwrap()
+}
+
+/// Why a request is refused.
+pub(crate) fn reason<T: Debug>(result: Result<T, Rejection>) -> Reason {
+    match result {
+        Err(Rejection::Refusal(refusal)) => refusal.reason,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+/// The status of the daemon's own answer that a request is rejected with.
+pub(crate) fn status<T: Debug>(result: Result<T, Rejection>) -> u16 {
+    match result {
+        Err(Rejection::Answer(answer)) => answer.status,
+        other => panic!("not rejected with an answer: {other:?}"),
     }
 }
 
@@ -69,12 +132,6 @@ impl Daemon for Script {
 }
 
 /// The body of a container's create with its labels, and all that comes with it.
-pub(crate) fn labelled_container(body: &str, daemon: &mut Script) -> Result<String, Rejection> {
-    let mut draft = CreateRequest {
-        version: "/v1.41".to_owned(),
-        body: body.into(),
-        ..CreateRequest::default()
-    };
-    container::label(&mut draft, &policy(), daemon)?;
-    Ok(String::from_utf8(draft.body).unwrap())
+pub(crate) fn labelled_container(text: &str, daemon: &mut Script) -> Result<String, Rejection> {
+    labelled(&container::RECIPE, with_body(text), daemon).map(body)
 }

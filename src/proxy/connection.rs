@@ -11,8 +11,8 @@ use crate::http1::Body;
 use crate::http1::head::RequestHead;
 use crate::http1::target::{Target, with_query};
 use crate::http2;
-use crate::inject::recipe::Recipe;
-use crate::inject::request::{Answer, CreateRequest, Rejection};
+use crate::inject::recipe::{self, Recipe};
+use crate::inject::request::{Answer, Create, CreateRequest, Rejection};
 use crate::inject::routes::{self, Action, Kind};
 use crate::proxy::client::Client;
 use crate::proxy::daemon::{CreateDaemon, DaemonConnection};
@@ -169,10 +169,11 @@ impl Connection<'_> {
         request: &mut Request,
         target: &Target,
         kind: Kind,
-        recipe: Recipe,
+        recipe: &'static Recipe,
         mut draft: CreateRequest,
     ) -> Result<Then, Refusal> {
-        if recipe.needs_body() {
+        let needs_body = recipe.body == recipe::Body::Rewritten;
+        if needs_body {
             match self.client.read_body(request)? {
                 Some(body) => draft.body = body,
                 None => return Ok(Then::Close),
@@ -180,7 +181,9 @@ impl Connection<'_> {
         }
         let was_empty = draft.body.is_empty();
         let mut daemon = CreateDaemon::new(&mut self.daemon, self.number);
-        let result = recipe.apply(&mut draft, &self.settings.policy, &mut daemon);
+        let mut create = Create::new(draft, &self.settings.policy, &mut daemon);
+        let result = recipe.apply(&mut create);
+        let draft = create.request;
         let created = Created {
             kind,
             name: draft.name,
@@ -192,10 +195,10 @@ impl Connection<'_> {
         }
         let query = Some(&*draft.query).filter(|query| !query.is_empty());
         request.head.target = with_query(target.encoded_path(), query);
-        let body = recipe.needs_body().then_some(draft.body);
+        let body = needs_body.then_some(draft.body);
         match &body {
             Some(body) => request.announce_body(body.len(), was_empty),
-            None if recipe.takes_archive() => request.announce_archive(target),
+            None if recipe.body == recipe::Body::PassesAsData => request.announce_archive(target),
             None => (),
         }
         let created = (!draft.is_unlabelled).then_some(&created);
@@ -260,8 +263,8 @@ impl Connection<'_> {
             End::Reusable if request.head.is_persistent() => return Ok(Then::NextRequest),
             End::Tunnel if action == Action::Grpc => {
                 log::debug!("#{number} is HTTP/2");
-                let (policy, origin) = (&self.settings.policy, http2::Origin::Upgrade);
-                match relay::run(number, policy, origin, client, daemon) {
+                let (policy, start) = (&self.settings.policy, http2::Start::Upgrade);
+                match relay::run(number, policy, start, client, daemon) {
                     relay::End::Failed => self.client.linger(),
                     relay::End::Closed | relay::End::NotSpoken => (),
                 }
@@ -307,8 +310,8 @@ impl Connection<'_> {
         // A connection that has carried HTTP/1.1 cannot go on with the preface.
         self.daemon.close();
         let (client, daemon) = (&mut self.client.input, self.daemon.get()?);
-        let (policy, origin) = (&self.settings.policy, http2::Origin::PriorKnowledge);
-        match relay::run(number, policy, origin, client, daemon) {
+        let (policy, start) = (&self.settings.policy, http2::Start::PriorKnowledge);
+        match relay::run(number, policy, start, client, daemon) {
             relay::End::Closed => (),
             relay::End::Failed => self.client.linger(),
             relay::End::NotSpoken => {

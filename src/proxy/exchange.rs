@@ -165,7 +165,7 @@ impl Response<'_, '_> {
             let end = self.pass_on();
             self.end_upload(&end);
             let whole = upload.join();
-            Ok((
+            Ok::<_, Refusal>((
                 end,
                 whole.unwrap_or_else(|_| Err(io::ErrorKind::Other.into())),
             ))

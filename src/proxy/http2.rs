@@ -1,19 +1,20 @@
-//! Moves bytes between the two sockets and the mediator. One thread serves both directions: what
-//! comes from one end may have to go to either, and a thread that waits for an end to read must
-//! not keep the other end from being read.
+//! Relays an HTTP/2 connection: moves bytes between the two sockets and [`Connection`], which
+//! knows what they mean.
+//!
+//! One thread serves both directions. What comes from one end may have to go to either, and while
+//! one end is slow to read, the other must still be read.
 
 use std::net::Shutdown;
 use std::time::Duration;
 
+use crate::http2::frame::FrameWriter;
+use crate::http2::{Connection, ConnectionError, Start};
+use crate::inject::buildkit::BuildKitCalls;
 use crate::policy::Policy;
 use crate::proxy::poll::{self, Interest};
 use crate::proxy::socket::{self, Input};
 
-use crate::http2::connection::{Calls, MAX_BACKLOG_BYTES, Mediator, Origin};
-use crate::http2::error::ConnectionError;
-use crate::http2::frame::Out;
-
-/// How long an end that is not there any more, or is told to go, holds the connection up.
+/// How long to wait for a client that is gone, or that does not read why its connection ends.
 const LAST_WORD_LIMIT: Duration = Duration::from_secs(10);
 
 /// How a connection ended.
@@ -36,7 +37,7 @@ struct Side<'i> {
     is_gone: bool,
     /// Whether it has been told that nothing more comes.
     is_told: bool,
-    /// Whether there may be frames in the buffer that have to wait.
+    /// Whether the buffer may hold frames that have to wait.
     is_held: bool,
 }
 
@@ -51,8 +52,13 @@ impl<'i> Side<'i> {
         }
     }
 
+    /// Whether everything that it sent has been taken.
+    fn is_done(&self) -> bool {
+        self.has_ended && !self.is_held
+    }
+
     /// Writes what the socket takes now.
-    fn write(&mut self, out: &mut Out) {
+    fn write(&mut self, out: &mut FrameWriter) {
         while !out.is_empty() && !self.is_gone {
             match socket::write_some(self.input.socket(), out.front()) {
                 Ok(0) => return,
@@ -65,7 +71,7 @@ impl<'i> Side<'i> {
         }
     }
 
-    /// Says that nothing more comes.
+    /// Tells it that nothing more comes.
     fn tell_end(&mut self) {
         if !self.is_told {
             self.is_told = true;
@@ -73,6 +79,7 @@ impl<'i> Side<'i> {
         }
     }
 
+    /// Takes note of what happened to the socket, and reads what it sent.
     fn note(&mut self, event: Interest) {
         self.is_gone |= event.gone;
         if event.read && !matches!(self.input.fill(), Ok(1..)) {
@@ -81,28 +88,28 @@ impl<'i> Side<'i> {
     }
 }
 
-struct Relay<'i, 'c, C: Calls> {
+struct Relay<'i, 'p> {
     client: Side<'i>,
     daemon: Side<'i>,
-    mediator: Mediator<'c, C>,
+    connection: Connection<BuildKitCalls<'p>>,
 }
 
 /// Relays until the client or the daemon is done, or one of them is gone.
 pub(crate) fn run(
     number: u64,
     policy: &Policy,
-    origin: Origin,
+    start: Start,
     client: &mut Input,
     daemon: &mut Input,
 ) -> End {
     let mut relay = Relay {
         client: Side::new(client),
         daemon: Side::new(daemon),
-        mediator: Mediator::new(number, policy, origin),
+        connection: Connection::new(number, BuildKitCalls { policy }, start),
     };
     let end = match relay.run() {
-        Ok(()) if relay.is_spoken() => End::Closed,
-        Err(error) if relay.is_spoken() => relay.fail(&error),
+        Ok(()) if relay.connection.is_spoken() => End::Closed,
+        Err(error) if relay.connection.is_spoken() => relay.fail(&error),
         _ => End::NotSpoken,
     };
     socket::shutdown(relay.daemon.input.socket(), Shutdown::Both);
@@ -112,13 +119,13 @@ pub(crate) fn run(
     end
 }
 
-impl<C: Calls> Relay<'_, '_, C> {
+impl Relay<'_, '_> {
     fn run(&mut self) -> Result<(), ConnectionError> {
         loop {
             self.take()?;
             self.flush();
-            if self.client.is_held && self.can_take_client()
-                || self.daemon.is_held && self.can_take_daemon()
+            if self.client.is_held && self.connection.listens_to_client()
+                || self.daemon.is_held && self.connection.listens_to_daemon()
             {
                 continue;
             }
@@ -128,85 +135,73 @@ impl<C: Calls> Relay<'_, '_, C> {
         }
     }
 
-    fn is_spoken(&self) -> bool {
-        self.mediator.origin == Origin::Upgrade || self.mediator.is_spoken()
-    }
-
-    fn can_take_client(&self) -> bool {
-        self.mediator.listens_to_client()
-    }
-
-    fn can_take_daemon(&self) -> bool {
-        self.mediator.to_client.len() <= MAX_BACKLOG_BYTES
-    }
-
+    /// Passes what was read to the connection.
     fn take(&mut self) -> Result<(), ConnectionError> {
-        self.daemon.is_held = !self.can_take_daemon();
+        self.daemon.is_held = !self.connection.listens_to_daemon();
         if !self.daemon.is_held {
             let input = &mut self.daemon.input;
-            let used = self.mediator.take_from_daemon(input.buffered());
+            let used = self.connection.take_from_daemon(input.buffered());
             input.consume(used.inspect_err(|error| {
-                log::debug!("#{} the daemon: {}", self.mediator.number, error.what);
+                log::debug!("#{} the daemon: {}", self.connection.number, error.what);
             })?);
         }
-        self.client.is_held = !self.can_take_client();
+        self.client.is_held = !self.connection.listens_to_client();
         if !self.client.is_held {
             let input = &mut self.client.input;
-            let used = self.mediator.take_from_client(input.buffered())?;
+            let used = self.connection.take_from_client(input.buffered())?;
             input.consume(used);
             // It may have stopped at a backlog, with whole frames left.
-            self.client.is_held = !self.can_take_client();
+            self.client.is_held = !self.connection.listens_to_client();
         }
         Ok(())
     }
 
+    /// Writes what the connection has for the two ends.
     fn flush(&mut self) {
-        // Where the daemon has said nothing, there is still an answer to be given.
-        let is_spoken = self.is_spoken();
+        // While the daemon has said nothing, the client may still get an HTTP/1.1 answer.
+        let is_spoken = self.connection.is_spoken();
         let Relay {
             client,
             daemon,
-            mediator,
+            connection,
         } = self;
-        client.write(&mut mediator.to_client);
-        daemon.write(&mut mediator.to_daemon);
-        let is_sent = mediator.to_daemon.is_empty() && !mediator.has_waiting();
-        if client.has_ended && !client.is_held && is_sent {
+        client.write(&mut connection.to_client);
+        daemon.write(&mut connection.to_daemon);
+        let is_sent = connection.to_daemon.is_empty() && !connection.has_waiting();
+        if client.is_done() && is_sent {
             daemon.tell_end();
         }
-        if is_spoken && daemon.has_ended && !daemon.is_held && mediator.to_client.is_empty() {
+        if is_spoken && daemon.is_done() && connection.to_client.is_empty() {
             client.tell_end();
         }
     }
 
-    /// Whether nothing more can come of it.
+    /// Whether nothing is left to relay.
     fn is_over(&self) -> bool {
         let Relay {
             client,
             daemon,
-            mediator,
+            connection,
         } = self;
-        let client_is_done = client.has_ended && !client.is_held;
-        let daemon_is_done = daemon.has_ended && !daemon.is_held;
-        let nothing_up = mediator.to_daemon.is_empty();
-        let nothing_down = mediator.to_client.is_empty();
-        client_is_done && client.is_gone && nothing_up
-            || daemon_is_done && daemon.is_gone && nothing_down
-            || client_is_done && daemon_is_done && nothing_up && nothing_down
+        let is_sent_up = connection.to_daemon.is_empty();
+        let is_sent_down = connection.to_client.is_empty();
+        client.is_done() && client.is_gone && is_sent_up
+            || daemon.is_done() && daemon.is_gone && is_sent_down
+            || client.is_done() && daemon.is_done() && is_sent_up && is_sent_down
     }
 
-    /// Waits until something can be read or written, or an end is gone; false if there is no use
-    /// in waiting longer.
+    /// Waits until something can be read or written, or an end is gone. Returns false if waiting
+    /// longer is of no use.
     fn wait(&mut self) -> bool {
-        let (to_client, to_daemon) = (&self.mediator.to_client, &self.mediator.to_daemon);
+        let connection = &self.connection;
         let client_wish = Interest {
-            read: !self.client.has_ended && (self.can_take_client() || self.client.is_gone),
-            write: !to_client.is_empty(),
+            read: !self.client.has_ended && (connection.listens_to_client() || self.client.is_gone),
+            write: !connection.to_client.is_empty(),
             gone: !self.client.is_gone,
         };
         let daemon_wish = Interest {
-            read: !self.daemon.has_ended && self.can_take_daemon(),
-            write: !to_daemon.is_empty(),
+            read: !self.daemon.has_ended && connection.listens_to_daemon(),
+            write: !connection.to_daemon.is_empty(),
             gone: !self.daemon.is_gone,
         };
         let limit = self.client.is_gone.then_some(LAST_WORD_LIMIT);
@@ -226,12 +221,12 @@ impl<C: Calls> Relay<'_, '_, C> {
 
     /// Tells the client why the connection ends.
     fn fail(&mut self, error: &ConnectionError) -> End {
-        let number = self.mediator.number;
+        let number = self.connection.number;
         log::info!("#{number} HTTP/2 ends: {:?}: {}", error.code, error.what);
-        self.mediator.fail(error);
+        self.connection.fail(error);
         loop {
-            self.client.write(&mut self.mediator.to_client);
-            if self.mediator.to_client.is_empty() {
+            self.client.write(&mut self.connection.to_client);
+            if self.connection.to_client.is_empty() {
                 return End::Failed;
             }
             let socket = self.client.input.socket();

@@ -1,11 +1,13 @@
-//! One end of a connection, the client's or the daemon's. Takes HTTP apart just as far as it must.
+//! One end of a connection, the client's or the daemon's. It parses no more of HTTP than the
+//! benchmark needs, to add little to what is measured.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 
-/// The size of the pieces in which bodies are sent, in bytes: that of Go's `io.Copy`.
+/// The size of the pieces in which bodies are sent, in bytes. Go's `io.Copy` uses the same.
 pub const PIECE_BYTES: usize = 32 * 1024;
 
+/// How a body is framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Body {
     Length(u64),
@@ -19,6 +21,7 @@ pub struct Head {
     pub body: Body,
 }
 
+/// A connection. It panics at anything that the benchmark does not expect.
 pub struct Conn(BufReader<UnixStream>);
 
 impl Conn {
@@ -30,7 +33,7 @@ impl Conn {
         self.0.get_mut().write_all(bytes).unwrap();
     }
 
-    /// The next head, or `None` at the end.
+    /// Reads the next head. Returns `None` at the end.
     pub fn head(&mut self) -> Option<Head> {
         let mut head = Head {
             line: self.line()?,
@@ -53,7 +56,7 @@ impl Conn {
         line.strip_suffix("\r\n").map(str::to_owned)
     }
 
-    /// Reads a body and leaves it at that; its length in bytes.
+    /// Reads a body and discards it. Returns its length in bytes.
     pub fn skip(&mut self, body: Body) -> u64 {
         if let Body::Length(n) = body {
             self.skip_bytes(n);
@@ -74,21 +77,21 @@ impl Conn {
     fn skip_bytes(&mut self, mut n: u64) {
         while n > 0 {
             let there = self.0.fill_buf().unwrap().len();
-            assert!(there > 0, "the end, and {n} bytes to come");
+            assert!(there > 0, "ended, {n} bytes expected");
             let used = there.min(usize::try_from(n).unwrap());
             self.0.consume(used);
             n -= used as u64;
         }
     }
 
-    /// The next `n` bytes.
+    /// Reads the next `n` bytes.
     pub fn take(&mut self, n: u64) -> Vec<u8> {
         let mut bytes = vec![0; usize::try_from(n).unwrap()];
         self.0.read_exact(&mut bytes).unwrap();
         bytes
     }
 
-    /// Sends a body of `n` bytes in this framing, which its head has announced.
+    /// Sends a body of `n` bytes in the framing that its head has announced.
     pub fn send_body(&mut self, framing: Body, n: usize) {
         let mut piece = format!("{PIECE_BYTES:x}\r\n").into_bytes();
         let at = piece.len();
@@ -105,7 +108,7 @@ impl Conn {
         }
     }
 
-    /// Sends a request without a body and reads the answer; its status line and its body.
+    /// Sends a request and reads the response. Returns its status line and its body.
     pub fn ask(&mut self, request: &str) -> (String, Vec<u8>) {
         self.send(request.as_bytes());
         let head = self.head().expect("an answer");
@@ -116,7 +119,7 @@ impl Conn {
         (head.line, body)
     }
 
-    /// What comes next, as much as there is, sent back; false at the end.
+    /// Waits for bytes and sends them back. Returns false at the end.
     pub fn echo(&mut self) -> bool {
         let bytes = self.0.fill_buf().unwrap_or_default().to_vec();
         self.0.consume(bytes.len());

@@ -1,21 +1,25 @@
-//! A daemon that answers at once, in Docker's words.
+//! A daemon that responds at once, with what Docker would send.
 
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use crate::conn::{Body, Conn};
-use crate::support::TempDir;
+use support::TempDir;
 
-/// The size of what is downloaded and uploaded, in bytes.
+use crate::conn::{Body, Conn};
+
+/// The size of downloads and uploads, in bytes.
 pub const TRANSFER_BYTES: usize = 32 << 20;
 
+/// Header lines of every response.
 const HEADERS: &str = "Api-Version: 1.41\r\nDocker-Experimental: false\r\nOstype: linux\r\n\
      Server: Docker/20.10.24 (linux)\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n";
 
+/// The response to an attach that upgrades.
 pub const SWITCH: &str = "HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.raw-stream\r\n\
      Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
 
+/// The daemon. It serves until the process ends.
 pub struct Daemon {
     path: PathBuf,
     _dir: TempDir,
@@ -40,7 +44,7 @@ impl Daemon {
     }
 }
 
-/// A response of Docker's.
+/// A JSON response with the fields that Docker sends.
 pub fn response(status: &str, body: &str) -> String {
     let n = body.len();
     format!(
@@ -73,12 +77,11 @@ fn serve(mut conn: Conn) {
         } else if has("/containers/create") {
             conn.send(created.as_bytes());
         } else if has("/images/get") {
-            let (framing, field) = match has("chunked") {
-                true => (Body::Chunked, "Transfer-Encoding: chunked".to_owned()),
-                false => {
-                    let n = TRANSFER_BYTES;
-                    (Body::Length(n as u64), format!("Content-Length: {n}"))
-                }
+            let (framing, field) = if has("chunked") {
+                (Body::Chunked, "Transfer-Encoding: chunked".to_owned())
+            } else {
+                let n = TRANSFER_BYTES;
+                (Body::Length(n as u64), format!("Content-Length: {n}"))
             };
             conn.send(format!("HTTP/1.1 200 OK\r\n{HEADERS}{field}\r\n\r\n").as_bytes());
             conn.send_body(framing, TRANSFER_BYTES);

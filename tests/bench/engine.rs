@@ -1,4 +1,4 @@
-//! The same with a real daemon, where there is one to be had.
+//! Exchanges with a real daemon, if there is one.
 
 use std::env;
 use std::path::Path;
@@ -7,11 +7,12 @@ use crate::conn::Conn;
 use crate::start;
 use crate::times::{PING, Times, connect, create_request, expect, timed};
 
-/// How often each is done in a round; a create takes tens of milliseconds.
+/// Pings in a round.
 const N_PINGS: usize = 200;
+/// Creates in a round. One takes some milliseconds.
 const N_CREATES: usize = 10;
 
-/// An image without files, and the containers made from it; removed when dropped.
+/// An image without files, and the containers created from it. Dropping it removes them.
 struct Image {
     conn: Conn,
     name: String,
@@ -22,7 +23,7 @@ impl Image {
     fn import(mut conn: Conn) -> Image {
         let name = format!("docker-label-proxy-bench:{}", std::process::id());
         let (repo, tag) = name.split_once(':').unwrap();
-        // The end of an archive is two blocks of zeros.
+        // An empty archive is two blocks of zeros.
         let archive = "\0".repeat(1024);
         conn.send(
             format!(
@@ -59,7 +60,7 @@ impl Drop for Image {
     }
 }
 
-/// Measures the daemon of DOCKER_LABEL_PROXY_TEST_ENGINE, if it is set.
+/// Measures the daemon in `DOCKER_LABEL_PROXY_TEST_ENGINE`, if that is set.
 pub fn measure(times: &mut Times, rounds: usize) {
     let Some(engine) = env::var("DOCKER_LABEL_PROXY_TEST_ENGINE").ok() else {
         return;

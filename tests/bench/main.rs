@@ -1,19 +1,17 @@
-//! What the proxy costs, as a release build: the time of exchanges through it and straight to the
-//! same daemon in turn, so that whatever else the machine does falls on both, and the memory of
-//! clients by the thousand. The daemon is one of its own, which does next to nothing, and a real
-//! one too where DOCKER_LABEL_PROXY_TEST_ENGINE names it.
+//! What the proxy costs, in a release build: the time of exchanges, and the memory of thousands of
+//! clients. It prints the tables in "Figures" of docs/design.md.
 //!
-//! What is printed are the tables of "Figures" in docs/design.md. BENCH_ROUNDS (5) makes it longer.
+//! Exchanges go through the proxy and straight to the same daemon in turn, so other work of the
+//! machine slows down both. The daemon is the benchmark's own and does next to nothing. If
+//! `DOCKER_LABEL_PROXY_TEST_ENGINE` names a real daemon, that is measured too. `BENCH_ROUNDS` (5)
+//! is the number of rounds.
 
 #![allow(unreachable_pub, reason = "nothing of a program is reachable")]
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
-    reason = "a failure ends it, and what it prints is its purpose"
+    reason = "a failure should end the run, and printing is its purpose"
 )]
-
-#[path = "../support/mod.rs"]
-mod support;
 
 mod conn;
 mod daemon;
@@ -25,10 +23,14 @@ use std::env;
 use std::fs;
 use std::path::Path;
 
-use support::{Proxy, TempDir, proxy_command};
+use support::{Program, Proxy, TempDir};
+
 use times::Times;
 
-/// The labels that the proxy lays over everything.
+/// The proxy under test.
+const PROXY: Program = Program::new(env!("CARGO_BIN_EXE_docker-label-proxy"));
+
+/// The labels of the proxy.
 const LABELS: &[&str] = &[
     "--label",
     "ci.job=12345",
@@ -36,10 +38,10 @@ const LABELS: &[&str] = &[
     "ci.project=group/name",
 ];
 
-/// A proxy in front of the daemon at this path, with the log that is the default.
+/// Starts a proxy in front of the daemon at this path, with the default log level.
 fn start(daemon: &Path) -> (Proxy, TempDir) {
     let dir = TempDir::new();
-    let mut command = proxy_command();
+    let mut command = PROXY.command();
     command.args(LABELS).arg("--daemon").arg(daemon);
     (Proxy::start_at(&dir.join("proxy.sock"), command), dir)
 }
@@ -61,7 +63,5 @@ fn main() {
     drop(proxy);
 
     memory::print();
-    let binary = env!("CARGO_BIN_EXE_docker-label-proxy");
-    let kib = fs::metadata(binary).unwrap().len() / 1024;
-    println!("\nThe program is {kib} KiB.");
+    println!("\nThe program is {} KiB.", PROXY.size() / 1024);
 }

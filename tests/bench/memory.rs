@@ -1,5 +1,5 @@
-//! The memory of the proxy (VmRSS) with clients by the thousand, after they went, and when as many
-//! come again.
+//! The memory of the proxy (VmRSS) with thousands of clients, after they have left, and when as
+//! many come again.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -7,19 +7,22 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use support::{Proxy, TempDir, wait_until};
 
 use crate::daemon::{SWITCH, response};
 use crate::start;
-use crate::support::{Proxy, TempDir, wait_until};
 use crate::times::PING;
 
+/// The smaller number of clients.
 const FEW: usize = 1000;
+/// The larger number of clients, if the machine allows it.
 const MANY: usize = 10_000;
 
-/// What both ends say first in a tunnel.
+/// A request that becomes a tunnel.
 const ATTACH: &str = "POST /containers/c/attach HTTP/1.1\r\nHost: docker\r\n\
      Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
 
+/// What a client does before it idles.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Silent,
@@ -32,8 +35,8 @@ impl Kind {
         if self == Kind::Tunnel { 2 } else { 1 }
     }
 
-    /// How many there can be: each has two descriptors in the proxy, and here; and half of the
-    /// threads that the machine has left are enough.
+    /// Returns how many clients of this kind to connect: [`MANY`], or what the machine allows. Each
+    /// needs two descriptors in the proxy and two here. Half of the free threads may be used.
     fn most(self, descriptors: u64) -> usize {
         let of = |text: &str| text.trim().parse::<usize>().unwrap();
         let load = fs::read_to_string("/proc/loadavg").unwrap();
@@ -67,19 +70,19 @@ pub fn print() {
     println!("\nAt rest it is {} KiB.", at_rest / 1024);
 }
 
-/// Prints a line, and returns what the proxy has at rest, in bytes.
+/// Prints a row. Returns the memory of the proxy at rest, in bytes.
 fn measure(kind: Kind, name: &str, n: usize, path: &Path, daemon: &UnixListener) -> usize {
-    // One for each line, since what is kept would count for the next.
+    // A new proxy for each row: what it kept would count for the next row.
     let (proxy, _dir) = start(path);
     wait_for_rest(&proxy, 2);
-    let at_rest = status(&proxy, "VmRSS:");
+    let at_rest = proxy.usage().memory;
     let pass = || {
         let ends: Vec<_> = (0..n).map(|_| client(kind, &proxy, daemon)).collect();
         wait_for_rest(&proxy, 2 + n * kind.threads());
-        let with = status(&proxy, "VmRSS:") - at_rest;
+        let with = proxy.usage().memory - at_rest;
         drop(ends);
         wait_for_rest(&proxy, 2);
-        let kept = status(&proxy, "VmRSS:").saturating_sub(at_rest);
+        let kept = proxy.usage().memory.saturating_sub(at_rest);
         (
             format!("{:.1} KiB", with as f64 / n as f64 / 1024.0),
             format!("{:.1} MiB", kept as f64 / 1048576.0),
@@ -91,7 +94,7 @@ fn measure(kind: Kind, name: &str, n: usize, path: &Path, daemon: &UnixListener)
     at_rest
 }
 
-/// Both ends of a connection through the proxy.
+/// Connects a client and returns both ends. The daemon has none if the client says nothing.
 fn client(kind: Kind, proxy: &Proxy, daemon: &UnixListener) -> (UnixStream, Option<UnixStream>) {
     let mut client = proxy.connect();
     let (request, answer) = match kind {
@@ -102,7 +105,7 @@ fn client(kind: Kind, proxy: &Proxy, daemon: &UnixListener) -> (UnixStream, Opti
     client.write_all(request.as_bytes()).unwrap();
     let mut conn = loop {
         let (mut conn, _) = daemon.accept().unwrap();
-        // The proxy has tried it when it started.
+        // Skips connections on which nothing comes.
         if conn.read(&mut [0; 4096]).unwrap() > 0 {
             break conn;
         }
@@ -119,24 +122,10 @@ fn client(kind: Kind, proxy: &Proxy, daemon: &UnixListener) -> (UnixStream, Opti
     (client, Some(conn))
 }
 
-/// Returns when the proxy has as many threads, and all of them sleep.
+/// Waits until the proxy has this many threads and all of them sleep.
 fn wait_for_rest(proxy: &Proxy, threads: usize) {
     wait_until("the proxy comes to rest", || {
-        status(proxy, "Threads:") == threads && sleeps(proxy)
+        proxy.usage().threads == threads
     });
-}
-
-fn sleeps(proxy: &Proxy) -> bool {
-    let tasks = fs::read_dir(format!("/proc/{}/task", proxy.pid())).unwrap();
-    let mut stats = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("stat")));
-    stats.all(|stat| stat.is_ok_and(|stat| stat[stat.rfind(')').unwrap()..].starts_with(") S")))
-}
-
-/// A line of /proc/PID/status, in bytes or as a number.
-fn status(proxy: &Proxy, field: &str) -> usize {
-    let status = fs::read_to_string(format!("/proc/{}/status", proxy.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(field));
-    let mut words = line.unwrap().split_whitespace();
-    let n: usize = words.next().unwrap().parse().unwrap();
-    n * if words.next() == Some("kB") { 1024 } else { 1 }
+    proxy.wait_idle();
 }

@@ -1,48 +1,51 @@
-//! Exchanges straight with the daemon and through the proxy, in turn, and how much longer the
-//! latter take.
+//! The time of exchanges through the proxy, relative to exchanges straight with the daemon.
 
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use support::Proxy;
+
 use crate::conn::{Body, Conn};
 use crate::daemon::TRANSFER_BYTES;
-use crate::support::Proxy;
 
-/// How often a short exchange is made in a round, straight and through the proxy each.
+/// Short exchanges in a round, each way.
 const N_SHORT: usize = 1000;
 
-/// The same for a large body; more and smaller ones keep closer together what is compared.
+/// Transfers in a round, each way. Many small ones compare better than few large ones, because the
+/// two ways take turns more often.
 const N_TRANSFERS: usize = 8;
 
+/// What the docker command sends first.
 pub const PING: &str =
     "GET /_ping HTTP/1.1\r\nHost: docker\r\nUser-Agent: Docker-Client/20.10.24 (linux)\r\n\r\n";
 
 const ATTACH: &str = "POST /v1.41/containers/c/attach?stream=1&stdin=1&stdout=1 HTTP/1.1\r\nHost: docker\r\n\
      Connection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 0\r\n\r\n";
 
-/// What `docker run -it --rm -e A=b -v /src:/src bench make` creates, its main members.
+/// What `docker run -it --rm -e A=b -v /src:/src bench make` sends, without some of the members.
 const CREATE: &str = r#"{"Hostname":"","Domainname":"","User":"","AttachStdin":true,"AttachStdout":true,"AttachStderr":true,"Tty":true,"OpenStdin":true,"StdinOnce":true,"Env":["A=b"],"Cmd":["make"],"Image":"bench","Volumes":{},"WorkingDir":"","Entrypoint":null,"OnBuild":null,"Labels":{"com.example.maker":"docker run"},"HostConfig":{"Binds":["/src:/src"],"ContainerIDFile":"","LogConfig":{"Type":"","Config":{}},"NetworkMode":"default","PortBindings":{},"RestartPolicy":{"Name":"no","MaximumRetryCount":0},"AutoRemove":true,"VolumeDriver":"","VolumesFrom":null,"CapAdd":null,"CapDrop":null,"CgroupnsMode":"","Dns":[],"DnsOptions":[],"DnsSearch":[],"ExtraHosts":null,"GroupAdd":null,"IpcMode":"","Cgroup":"","Links":null,"OomScoreAdj":0,"PidMode":"","Privileged":false,"PublishAllPorts":false,"ReadonlyRootfs":false,"SecurityOpt":null,"UTSMode":"","UsernsMode":"","ShmSize":0,"ConsoleSize":[0,0],"Isolation":"","CpuShares":0,"Memory":0,"NanoCpus":0,"CgroupParent":"","BlkioWeight":0,"Devices":[],"Ulimits":null,"MaskedPaths":null,"ReadonlyPaths":null},"NetworkingConfig":{"EndpointsConfig":{}}}"#;
 
-/// A way to the daemon: straight, or through the proxy.
-type Way<'w> = &'w mut dyn FnMut(&mut Conn) -> Duration;
+/// An exchange on the given connection. Returns how long it took.
+type Exchange<'w> = &'w mut dyn FnMut(&mut Conn) -> Duration;
 
-/// One sort of exchange.
+/// One kind of exchange.
 struct Row {
     name: String,
-    /// The bytes that are moved, where it is the rate that counts.
+    /// The bytes that it moves, if its rate is to be printed.
     bytes: Option<usize>,
-    /// How long it took straight and through the proxy: the median of each round.
+    /// The median of each round, straight and through the proxy.
     rounds: Vec<(Duration, Duration)>,
 }
 
+/// All kinds of exchanges, in the order in which they were first made.
 #[derive(Default)]
 pub struct Times {
     rows: Vec<Row>,
 }
 
 impl Times {
-    /// Makes all sorts of exchanges with the daemon of [`crate::daemon`], on kept connections.
+    /// Makes all kinds of exchanges with the daemon of [`crate::daemon`], on kept connections.
     pub fn measure(&mut self, daemon: &Path, proxy: &Proxy, rounds: usize) {
         let mut conns = connect(daemon, proxy);
         let mut tunnels = connect(daemon, proxy);
@@ -104,12 +107,12 @@ impl Times {
         );
     }
 
-    /// Makes `n` exchanges each way, in turn, as a round of the row `name`.
-    pub fn add(&mut self, name: &str, n: usize, conns: &mut (Conn, Conn), exchange: Way<'_>) {
+    /// Makes `n` exchanges each way, in turn, as one round of the row `name`.
+    pub fn add(&mut self, name: &str, n: usize, conns: &mut (Conn, Conn), exchange: Exchange<'_>) {
         let n_rounds = self.row(name, None).rounds.len();
         let (mut direct, mut proxied) = (Vec::new(), Vec::new());
         for i in 0..n {
-            // Who comes first is not always the same.
+            // The two ways take turns in going first.
             if (i + n_rounds).is_multiple_of(2) {
                 direct.push(exchange(&mut conns.0));
                 proxied.push(exchange(&mut conns.1));
@@ -122,7 +125,7 @@ impl Times {
         self.row(name, None).rounds.push(round);
     }
 
-    fn add_transfer(&mut self, name: &str, conns: &mut (Conn, Conn), exchange: Way<'_>) {
+    fn add_transfer(&mut self, name: &str, conns: &mut (Conn, Conn), exchange: Exchange<'_>) {
         self.row(name, Some(TRANSFER_BYTES));
         self.add(name, N_TRANSFERS, conns, exchange);
     }
@@ -140,6 +143,7 @@ impl Times {
         &mut self.rows[at]
     }
 
+    /// Prints the table.
     pub fn print(&self) {
         println!("| exchange | straight | through the proxy | takes times as long |");
         println!("|---|---|---|---|");
@@ -172,7 +176,7 @@ impl Row {
     }
 }
 
-/// How large bodies are framed: its name, the framing, and the header line.
+/// The framings of large bodies: name, framing and header line.
 fn transfers() -> [(&'static str, Body, String); 2] {
     let n = TRANSFER_BYTES;
     let length = format!("Content-Length: {n}");
@@ -186,11 +190,13 @@ fn transfers() -> [(&'static str, Body, String); 2] {
     ]
 }
 
+/// Connects to the daemon, straight and through the proxy.
 pub fn connect(daemon: &Path, proxy: &Proxy) -> (Conn, Conn) {
     let conn = |path| Conn::new(UnixStream::connect(path).unwrap());
     (conn(daemon), conn(proxy.socket()))
 }
 
+/// A create of a container with this body.
 pub fn create_request(body: &str) -> String {
     format!(
         "POST /v1.41/containers/create HTTP/1.1\r\nHost: docker\r\nContent-Type: application/json\r\n\
@@ -199,7 +205,7 @@ pub fn create_request(body: &str) -> String {
     )
 }
 
-/// Makes an exchange that ends with this status; the body of the answer.
+/// Sends `request` and asserts that the response has this status. Returns its body.
 pub fn expect(conn: &mut Conn, request: &str, status: &str) -> Vec<u8> {
     let (line, body) = conn.ask(request);
     assert_eq!(
@@ -211,6 +217,7 @@ pub fn expect(conn: &mut Conn, request: &str, status: &str) -> Vec<u8> {
     body
 }
 
+/// Returns how long `run` takes.
 pub fn timed<T>(run: impl FnOnce() -> T) -> Duration {
     let start = Instant::now();
     run();

@@ -1,6 +1,6 @@
-// The daemon's side: Go's own net/http, net/url and encoding/json read what comes, and what they
-// make of each request is written down. Creates are decoded into structs that have the names of
-// moby's fields, and looked at: does this make anything without the labels?
+// The daemon's side. Go's own net/http, net/url and encoding/json read each request, and the result
+// is recorded. Creates are decoded into structs with the names of moby's fields, to find out
+// whether they would create anything without the labels.
 
 package main
 
@@ -20,10 +20,10 @@ import (
 	"sync"
 )
 
-// labels are what the proxy was started with.
+// labels are those of the proxy.
 var labels = map[string]string{"ci.job": "42", "note": `a "b" c`}
 
-// changeLines are the same as the changes of a commit or an import must end.
+// changeLines are the lines with which the changes of a commit or an import must end.
 var changeLines = []string{`LABEL "ci.job"="42"`, `LABEL "note"="a \"b\" c"`}
 
 // seen is a request as Go has read it.
@@ -37,9 +37,9 @@ type seen struct {
 	bodyErr                bool
 	status                 int
 	tunnel                 []byte
-	// isOwn is set for the proxy's own questions.
+	// isOwn is set for subrequests of the proxy.
 	isOwn bool
-	// lacks says what it would create without labels, or nothing.
+	// lacks is what it would create without labels, or nothing.
 	lacks string
 }
 
@@ -55,9 +55,9 @@ type side struct {
 	requests []*seen
 	// created holds the names of the volumes that were created with labels.
 	created map[string]bool
-	// api is the version of the API that it says it has.
+	// api is the version of the API that it reports.
 	api string
-	// legacy is whether members of HostConfig are read at the top too.
+	// legacy is whether members of HostConfig are also read at the top level.
 	legacy bool
 }
 
@@ -73,8 +73,8 @@ func newSide(socket string) (*side, error) {
 	return s, nil
 }
 
-// counted is a listener whose connections count as open until the server is done with them: until
-// it closes them, or closes them for writing and has nothing more to do but wait.
+// counted is a listener that counts the connections which the server has not finished with. It
+// finishes with one by closing it, or by closing it for writing when only waiting is left to do.
 type counted struct {
 	net.Listener
 	side *side
@@ -126,7 +126,7 @@ func (s *side) reset(legacy bool) {
 	}
 }
 
-// take waits until no connection is open and gives what was seen.
+// take waits until no connection is open, and returns what was seen.
 func (s *side) take() []*seen {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -137,14 +137,14 @@ func (s *side) take() []*seen {
 }
 
 var (
-	// What Docker takes for a version, and Podman.
+	// The versions that Docker accepts, and those that Podman accepts.
 	version  = regexp.MustCompile(`^/v[0-9.][0-9A-Za-z.-]*(/(?s:.*))$`)
 	hijacks  = regexp.MustCompile(`^(/containers/.*/attach|/exec/.*/start|/session)$`)
 	updates  = regexp.MustCompile(`^/(services|secrets|configs)/(?s:.*)/update$`)
 	isMissed = regexp.MustCompile(`/(no|missing)(/|$)`)
 )
 
-// cleanPath is gorilla/mux's.
+// cleanPath cleans a path as gorilla/mux does.
 func cleanPath(p string) string {
 	if p == "" {
 		return "/"
@@ -312,7 +312,7 @@ type (
 	}
 )
 
-// lack says which label is not there as it should be.
+// lack returns the label that is missing or has another value.
 func lack(what string, have map[string]string) string {
 	for key, value := range labels {
 		if got, ok := have[key]; !ok || got != value {
@@ -322,12 +322,12 @@ func lack(what string, have map[string]string) string {
 	return ""
 }
 
-// first decodes the first value of the body, as old daemons do; newer ones refuse more than one.
+// first decodes the first value of the body, as old daemons do. Newer ones refuse a second value.
 func first(body []byte, into any) bool {
 	return json.NewDecoder(bytes.NewReader(body)).Decode(into) == nil
 }
 
-// look says what the request would create without labels, or nothing.
+// look returns what the request would create without labels, or nothing.
 func (s *side) look(method, route string, q *seen) string {
 	if method != "POST" {
 		return ""
@@ -341,7 +341,7 @@ func (s *side) look(method, route string, q *seen) string {
 		return s.lookAtContainer(q)
 	case "/volumes/create", "/networks/create", "/secrets/create", "/configs/create":
 		if !first(q.body, &object) {
-			// An empty body makes nothing; `null` does, and leaves the object empty.
+			// An empty body creates nothing. `null` creates an object with defaults.
 			return ""
 		}
 		if route == "/networks/create" && object.ConfigFrom != nil && object.ConfigFrom.Network != "" {
@@ -394,13 +394,13 @@ func (s *side) look(method, route string, q *seen) string {
 		return lack(route, object.Labels)
 	case "/build", "/commit", "/images/create":
 		if kind := q.header.Get("Content-Type"); route == "/commit" && kind != "" {
-			// The daemon takes JSON only; Podman does not look at forms.
+			// The daemon accepts only JSON, and Podman does not read forms.
 			if kind, _, err := mime.ParseMediaType(kind); err != nil || kind != "application/json" {
 				return lookAtForm(route, queryOf(q))
 			}
 		}
 		form := formOf(q)
-		// Before and after forms were read, and whether the query or the form counts.
+		// Without and with forms, where either the query or the form may win.
 		for _, values := range []url.Values{form, queryOf(q)} {
 			if lacks := lookAtForm(route, values); lacks != "" {
 				return lacks
@@ -410,7 +410,7 @@ func (s *side) look(method, route string, q *seen) string {
 	return ""
 }
 
-// formOf is what ParseForm and ParseMultipartForm make of a request.
+// formOf returns what ParseForm and ParseMultipartForm make of a request.
 func formOf(q *seen) url.Values {
 	r := &http.Request{
 		Method: q.method, URL: &url.URL{Path: q.path, RawQuery: q.rawQuery}, Header: q.header,
@@ -452,7 +452,7 @@ func lookAtForm(route string, values url.Values) string {
 	return ""
 }
 
-// containerOf is the container that the daemon would make of a create, nil if none, and its host.
+// containerOf returns the container that the daemon would create, or nil, and its HostConfig.
 func containerOf(q *seen) (*Config, *hostConfig) {
 	var (
 		have *Config

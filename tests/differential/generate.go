@@ -1,5 +1,5 @@
-// Random requests: mostly well-formed creates, with oddities of all kinds mixed in, and now and
-// then bytes that are wrong in any place.
+// Random requests: mostly well-formed creates with oddities of all kinds, and now and then wrong
+// bytes in any place.
 
 package main
 
@@ -17,7 +17,7 @@ func (g generator) chance(percent int) bool { return g.Intn(100) < percent }
 
 func pick[T any](g generator, list ...T) T { return list[g.Intn(len(list))] }
 
-// tokens are put anywhere by mutations.
+// tokens are what mutations insert anywhere.
 var tokens = []string{
 	"\r\n", "\n", "\r", "\x00", " ", "\t", "\r\n ", "\r\n\r\n", "\n\n", ":", ",", ";", "%2F", "%", "%00", "//", "..", "/./",
 	"0\r\n\r\n", "\r\nContent-Length: 5", "\r\nContent-Length: 0", "\r\nTransfer-Encoding: chunked", "\r\nHost: x",
@@ -69,7 +69,7 @@ func (g generator) mutate(text []byte) []byte {
 	}
 }
 
-// routes are endpoints without version; the creates are there more often.
+// routes are endpoints without a version. Creates are repeated to be picked more often.
 var routes = []string{
 	"/containers/create", "/containers/create", "/containers/create", "/containers/create", "/volumes/create", "/volumes/create",
 	"/networks/create", "/networks/create", "/secrets/create", "/configs/create", "/services/create", "/services/x/update", "/secrets/x/update", "/configs/x/update",
@@ -131,7 +131,7 @@ func (g generator) request() []byte {
 	return append(all, sent...)
 }
 
-// pick1 gives the first, and one of the others so many percent of the time.
+// pick1 returns the first, or one of the others in so many percent of the cases.
 func pick1(g generator, percent int, first string, others ...string) string {
 	if len(others) > 0 && g.chance(percent) {
 		return others[g.Intn(len(others))]
@@ -180,7 +180,7 @@ func (g generator) line() string {
 		"X-HTTP-Method-Override: GET", "Cookie: a=b; c", "X_Under: y", "X: a\rb", "Sec-WebSocket-Key: x", "HTTP2-Settings: x", "Content-length : 4", "Pragma: no-cache", "Date: x")
 }
 
-// frame gives the lines that say how long the body is, and the body as it is sent.
+// frame returns the header lines that frame the body, and the body as it is sent.
 func (g generator) frame(body []byte) ([]string, []byte) {
 	size := len(body)
 	switch n := g.Intn(100); {
@@ -274,7 +274,8 @@ func escape(g generator, text string) string {
 	return out.String()
 }
 
-// json is the body of a create, odd in all ways that encoding/json takes, and in some that it does not.
+// json returns the body of a create, odd in all ways that encoding/json accepts, and in some that
+// it refuses.
 func (g generator) json(route string) string {
 	if g.chance(4) {
 		return pick(g, "", "null", " ", "[]", "{}", `""`, "1", "true", "{}{}", "\ufeff{}", "{} x", "{}}", "{},", "nullnull", "{}\x00", strings.Repeat("[", 9000), strings.Repeat(`{"a":`, 10050)+"1"+strings.Repeat("}", 10050))
@@ -323,7 +324,7 @@ func (g generator) key(field string) string {
 	case 4:
 		field = field[:at] + fmt.Sprintf(`\u%04x`, field[at]) + field[at+1:]
 	case 5:
-		// Other libraries than Go's fold it.
+		// Libraries other than Go's fold it.
 		field = strings.NewReplacer("i", "\u0130", "I", "\u0130").Replace(field)
 	case 6:
 		field += `\ud800`
@@ -335,7 +336,7 @@ func (g generator) key(field string) string {
 	return `"` + field + `"`
 }
 
-// value is mostly of the type that the field has.
+// value returns a value that mostly has the type of the field.
 func (g generator) value(field string, depth int) string {
 	if g.chance(6) {
 		return pick(g, "null", "null", "{}", "[]", `""`, "0", "true", `"x"`, "[null]", "[{}]", "1e400", "12345678901234567890123", "-0.0e+1", `{"a":[{"b":null}]}`, "nul", "01", "'x'", "NaN", `"\ud800"`)

@@ -1,14 +1,14 @@
-// Go as the oracle: random requests, odd in their heads, framing, paths, queries and JSON, go
-// through the real proxy to Go's own HTTP server, and straight to another one of the kind.
+// A fuzzer with Go as the oracle. Random requests, odd in their heads, framing, paths, queries and
+// JSON, go through the real proxy to Go's own HTTP server, and straight to a second such server.
 //
-// What is asked of each case:
-//   - nothing that Go takes for a create comes through the proxy without all labels;
-//   - each request that comes through is answered to the client, in order, and is the one that Go
-//     would have seen there itself: same method, path, query, fields, body, but for the labels;
-//   - otherwise the proxy has refused it, and says so.
+// Each case checks that
+//   - no request that Go takes for a create passes the proxy without all labels;
+//   - each request that passes is answered, in order, and is the one that Go sees without the
+//     proxy: the same method, path, query, fields and body, except for the labels;
+//   - the proxy has refused all other requests, and said so.
 //
 // Usage: differential -proxy PATH [-seed N] [-seconds N] [-cases N] [-input FILE] [-save DIR]
-// An input that fails is made as small as can be, printed and, with -save, written to a file.
+// A failing input is shrunk, printed and, with -save, written to a file.
 
 package main
 
@@ -34,7 +34,7 @@ import (
 
 var nolog = log.New(io.Discard, "", 0)
 
-// patience is how long a case may take: beyond it something hangs.
+// patience is the longest that a case may take before it counts as hanging.
 const patience = 20 * time.Second
 
 type runner struct {
@@ -49,17 +49,17 @@ type runner struct {
 // input is what is sent on one connection.
 type input struct {
 	bytes []byte
-	// cuts are where the bytes are parted into several writes.
+	// cuts are the positions at which the bytes are split into several writes.
 	cuts []int
-	// isLate is whether the end is told only after a while.
+	// isLate delays the half-close at the end.
 	isLate bool
 	legacy bool
 }
 
-// answer is a response as the client gets it.
+// answer is a response as the client receives it.
 type answer struct {
 	status int
-	// seen is the number of the request that the daemon answers here, or -1.
+	// seen is the index of the request that the daemon answers, or -1.
 	seen  int
 	own   bool
 	close bool
@@ -193,14 +193,14 @@ func (r *runner) fuzz(seed int64, seconds float64, cases int, save string, keep 
 	return status
 }
 
-// kindOf is what a failure has in common with others of its kind: the text before its details.
+// kindOf returns what a failure has in common with others of its kind: the text before the details.
 func kindOf(what string) string {
 	kind, _, _ := strings.Cut(what, ": ")
 	kind, _, _ = strings.Cut(kind, "\"")
 	return kind
 }
 
-// shrink makes the input as small as it can be while it fails in the same way.
+// shrink makes the input as small as possible while it fails in the same way.
 func (r *runner) shrink(in input, kind string) input {
 	fails := func(in input) bool {
 		what, _ := r.run(in)
@@ -225,7 +225,7 @@ func (r *runner) shrink(in input, kind string) input {
 	return in
 }
 
-// run sends the input both ways; it gives what is wrong, or nothing, and what was seen.
+// run sends the input both ways. It returns what is wrong, or nothing, and what the daemon saw.
 func (r *runner) run(in input) (string, string) {
 	r.through.reset(in.legacy)
 	r.direct.reset(in.legacy)
@@ -295,7 +295,7 @@ func (r *runner) send(socket string, in input) ([]answer, error) {
 	return answers(all), nil
 }
 
-// answers takes what a client got apart. The method is not known, so HEAD is told by a mark.
+// answers parses what a client received. It does not know the methods, so isHead guesses.
 func answers(all []byte) []answer {
 	var list []answer
 	reader := bufio.NewReader(bytes.NewReader(all))
@@ -333,9 +333,8 @@ func answers(all []byte) []answer {
 	}
 }
 
-// isHead is whether the response at the start of the bytes announces a body that does not come:
-// another response, or nothing, stands there instead. All bodies here begin with '{' or a letter
-// other than that of "HTTP/".
+// isHead returns whether the response at the start of the bytes announces a body that does not
+// follow: after it comes nothing, or another response. No body here begins like a response.
 func isHead(text []byte) bool {
 	_, behind, found := bytes.Cut(text, []byte("\r\n\r\n"))
 	return found && (len(behind) == 0 || bytes.HasPrefix(behind, []byte("HTTP/1."))) &&
@@ -343,7 +342,7 @@ func isHead(text []byte) bool {
 		!bytes.Contains(text[:len(text)-len(behind)], []byte("raw-stream"))
 }
 
-// compare says what is wrong, or nothing.
+// compare returns what is wrong, or nothing.
 func (r *runner) compare(through, direct []*seen, got, plain []answer) string {
 	var clients []int
 	for i, request := range through {
@@ -363,9 +362,9 @@ func (r *runner) compare(through, direct []*seen, got, plain []answer) string {
 		if answer.own {
 			r.refused++
 			if i < len(plain) && (plain[i].seen < 0 || direct[plain[i].seen].tunnel != nil) {
-				// Go ends the connection at what the proxy refuses for another reason, such as a
-				// malformed Host with a malformed body; or it makes a tunnel of it. What follows has
-				// nothing to be compared to.
+				// Go ends the connection at a request that the proxy refuses for another reason, such
+				// as a malformed Host before a malformed body, or turns it into a tunnel. There is
+				// nothing to compare with what follows.
 				return ""
 			}
 			continue
@@ -374,7 +373,7 @@ func (r *runner) compare(through, direct []*seen, got, plain []answer) string {
 			return fmt.Sprintf("an answer that cannot be read: number %d, %s", i, answer.body)
 		}
 		if answer.seen < 0 {
-			// Go's server refused the head itself, so it must do so when asked directly.
+			// Go's server refused this, so it must also refuse it without the proxy.
 			if i >= len(plain) || plain[i].seen >= 0 || plain[i].status != answer.status {
 				return fmt.Sprintf("Go refuses what is sent to it only by the proxy: number %d, %d %q", i, answer.status, answer.body)
 			}
@@ -394,14 +393,14 @@ func (r *runner) compare(through, direct []*seen, got, plain []answer) string {
 		}
 	}
 	if next < len(clients) {
-		// An answer may be lost where the proxy has found the body to be malformed meanwhile, or
-		// the client has broken off within it.
+		// A response may be lost if the proxy meanwhile finds that the body is malformed, or if the
+		// client breaks off within it.
 		last := through[clients[len(clients)-1]]
 		if !(len(clients)-next == 1 && last.bodyErr) {
 			return fmt.Sprintf("a request that the client is not told of: %v", through[clients[next]])
 		}
 	}
-	// What is not answered at all.
+	// Requests without a response.
 	if len(got) < len(plain) && (len(got) == 0 || !got[len(got)-1].own && !got[len(got)-1].close) {
 		wanted := plain[len(got)]
 		if wanted.seen >= 0 && !direct[wanted.seen].bodyErr && wanted.status/100 != 4 {
@@ -411,10 +410,10 @@ func (r *runner) compare(through, direct []*seen, got, plain []answer) string {
 	return ""
 }
 
-// hops are fields that the proxy may change: of one hop, or of the body that it writes anew.
+// hops are fields that the proxy may change: those of one hop, and those of a rewritten body.
 var hops = []string{"Connection", "Upgrade", "Transfer-Encoding", "Trailer", "Content-Length", "Expect"}
 
-// differ says in what a request that came through is not the one that the client sent.
+// differ returns how a request that passed differs from the one that the client sent, or nothing.
 func differ(request, other *seen, answer, plain answer) string {
 	what := func(name string, a, b any) string {
 		return fmt.Sprintf("another %s: %q instead of %q, of %v", name, a, b, request)
@@ -439,18 +438,18 @@ func differ(request, other *seen, answer, plain answer) string {
 		return what("path", request.path, other.path)
 	case !isQuery && !sameQuery(request, other, isJSON):
 		return what("query", request.rawQuery, other.rawQuery)
-	// The proxy sends no target in absolute form, whose host Go takes for that of the request.
+	// Go takes the host from a target in absolute form. The proxy does not send that form.
 	case request.host != other.host && request.target == other.target:
 		return what("host", request.host, other.host)
 	case other.bodyErr && !request.bodyErr:
 		return what("end of the body", request.bodyErr, other.bodyErr)
 	case request.bodyErr:
-		// The proxy has found the body to be malformed, perhaps stricter than Go.
+		// The proxy found that the body is malformed. It may be stricter than Go.
 		return ""
 	case !isJSON && !bytes.Equal(request.body, other.body):
 		return what("body", request.body, other.body)
 	case !isJSON && !isQuery && answer.status != plain.status:
-		// Whether there is an upgrade is for endpoints that know one.
+		// Upgrade passes only to the endpoints that know one.
 		return what("status", fmt.Sprint(answer.status), fmt.Sprint(plain.status))
 	case !bytes.Equal(request.tunnel, other.tunnel):
 		return what("tunnel", request.tunnel, other.tunnel)
@@ -475,13 +474,13 @@ func differ(request, other *seen, answer, plain answer) string {
 	return ""
 }
 
-// sameQuery compares queries; a labelled one may do without its empty end.
+// sameQuery compares queries. A labelled one may lack an empty parameter at its end.
 func sameQuery(request, other *seen, isJSON bool) bool {
 	return request.rawQuery == other.rawQuery || isJSON && reflect.DeepEqual(queryOf(request), queryOf(other))
 }
 
-// forget takes the labels out, and what Podman would take for them: it writes KEY=VALUE on the way.
-// An update of a swarm without labels gets those that there are.
+// forget removes the labels, and what Podman would take for them, since it joins them as KEY=VALUE.
+// An update of a swarm without labels gets the current ones.
 func forget(have map[string]string, route string) map[string]string {
 	rest := map[string]string{}
 	for key, value := range have {
@@ -493,7 +492,7 @@ func forget(have map[string]string, route string) map[string]string {
 	return rest
 }
 
-// sameMeaning compares what Go decodes of two bodies but for labels and volumes.
+// sameMeaning compares what Go decodes from two bodies, except for labels and volumes.
 func sameMeaning(route string, request, other *seen) string {
 	if route == "/containers/create" {
 		return sameContainer(request, other)

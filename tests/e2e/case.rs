@@ -1,22 +1,21 @@
-//! What a case works with: a proxy with two labels, names that are its own, and a look at the
-//! engine behind. All that it creates is removed with it.
+//! What a case works with: a proxy with two labels, names of its own, and a view of the engine
+//! behind the proxy. Dropping the case removes what it created.
 
 use std::collections::BTreeMap;
-use std::env;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
+use support::{Kind, Proxy, TempDir, Wire, docker};
 
-use crate::engine::{Engine, JOB, Kind, engine, json, json_request};
+use crate::PROXY;
+use crate::engine::{Engine, JOB, engine, json, json_request};
 use crate::raw_creates::tar;
-use crate::support::{Proxy, TempDir};
-use crate::wire::Wire;
 
 /// The key of the second label.
 pub const NOTE: &str = "e2e.note";
-/// Its value: all that some path on which labels travel could spoil.
+/// The value of the second label: text that a careless path would mangle.
 pub const NOTE_VALUE: &str = r#"say "hi" 'there' \ \\n $HOME ${PATH} a=b  c {{.Name}} {{ }} <&> %41+%zz `id` # ünïcödé 日本 🐳"#;
 
 /// Label keys and values.
@@ -24,7 +23,7 @@ pub type LabelMap = BTreeMap<String, String>;
 
 /// One case: its proxy and its names.
 pub struct Case {
-    /// What all names of the case begin with; also the value of its job label.
+    /// The prefix of all names of the case, and the value of its job label.
     pub job: String,
     pub proxy: Proxy,
     pub dir: TempDir,
@@ -36,15 +35,15 @@ impl Case {
         Case::with(&engine().socket, &[])
     }
 
-    /// A case whose proxy has these arguments besides the labels, and `daemon` behind it: the
-    /// engine, or what leads there.
+    /// A case whose proxy has these arguments besides the labels. `daemon` is the socket behind it:
+    /// the engine's, or one that leads there.
     pub fn with(daemon: &Path, arguments: &[&str]) -> Case {
         let engine = engine();
-        // Closed by a letter, so that no job begins with another.
+        // The letter at the end keeps one job from being the prefix of another.
         let job = format!("{}-{}x", engine.run, unique());
         let labels = [format!("{JOB}={job}"), format!("{NOTE}={NOTE_VALUE}")];
         let labels = ["--label", &labels[0], "--label", &labels[1]];
-        let proxy = Proxy::start(daemon, &[&labels, arguments].concat());
+        let proxy = PROXY.start(daemon, &[&labels, arguments].concat());
         Case {
             job,
             proxy,
@@ -60,7 +59,7 @@ impl Case {
 
     /// A connection to the proxy.
     pub fn connect(&self) -> Wire {
-        Wire::new(self.proxy.connect())
+        self.proxy.client()
     }
 
     /// The docker command through the proxy.
@@ -68,7 +67,7 @@ impl Case {
         self.docker_at(self.proxy.socket(), arguments)
     }
 
-    /// The docker command at the engine itself.
+    /// The docker command straight to the engine.
     pub fn docker_past_the_proxy(&self, arguments: &[&str]) -> Command {
         self.docker_at(&self.engine.socket, arguments)
     }
@@ -80,7 +79,7 @@ impl Case {
         command
     }
 
-    /// Has a command that knows docker's environment use `socket`, and nothing of the user's.
+    /// Makes a command that reads docker's environment use `socket` and no settings of the user.
     pub fn set_host(&self, command: &mut Command, socket: &Path) {
         for name in [
             "DOCKER_CONTEXT",
@@ -98,8 +97,8 @@ impl Case {
         command.current_dir(self.dir.path());
     }
 
-    /// Creates a container past the proxy; it runs `script` once it is started, and the first
-    /// client on its stdin ends it. Returns its name.
+    /// Creates a container past the proxy and returns its name. Once started it runs `script`. Its
+    /// stdin closes when the first client that attaches to it leaves.
     pub fn container(&self, script: &str) -> String {
         let name = self.name(&unique().to_string());
         let body = serde_json::json!({
@@ -114,7 +113,7 @@ impl Case {
         name
     }
 
-    /// The same, started.
+    /// Like [`Case::container`], and starts it.
     pub fn running_container(&self, script: &str) -> String {
         let name = self.container(script);
         self.start(&name);
@@ -129,9 +128,9 @@ impl Case {
         assert_eq!(status, 204, "{answer}");
     }
 
-    /// Ends a container's [`UNTIL_RELEASED`], past the proxy.
+    /// Ends the [`UNTIL_RELEASED`] of a container, past the proxy.
     pub fn release(&self, name: &str) {
-        // Not by an exec, which would often be ended with the container.
+        // An exec would often be killed by the end of the container that it causes.
         let (archive, mut wire) = (tar("released", b""), self.engine.connect());
         wire.send(format!(
             "PUT /containers/{name}/archive?path=/ HTTP/1.1\r\nHost: d\r\n\
@@ -143,7 +142,8 @@ impl Case {
         assert_eq!(response.status(), 200, "{response:?}");
     }
 
-    /// The operator's labels over those that an object would have without the proxy.
+    /// Returns `others`, the labels that an object has without the proxy, overlaid with the
+    /// operator's.
     pub fn labels_over(&self, others: &LabelMap) -> LabelMap {
         let mut labels = others.clone();
         labels.insert(JOB.to_owned(), self.job.clone());
@@ -151,7 +151,7 @@ impl Case {
         labels
     }
 
-    /// Asserts that the engine has the object, with the operator's labels and no others.
+    /// Asserts that the engine has the object, with the operator's labels only.
     pub fn assert_labelled(&self, kind: Kind, name: &str) {
         let object = self
             .engine
@@ -178,16 +178,16 @@ impl Drop for Case {
     }
 }
 
-/// A number that nobody else has got.
+/// Returns a new number each time.
 fn unique() -> u32 {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     COUNT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// For a container's script: goes on after [`Case::release`].
+/// A line for a container's script that waits for [`Case::release`].
 pub const UNTIL_RELEASED: &str = "until [ -e /released ]; do sleep 0.02; done";
 
-/// The labels of an object as the engine shows it.
+/// Returns the labels of an inspected object.
 pub fn labels_of(kind: Kind, object: &Value) -> LabelMap {
     let labels = match kind {
         Kind::Container | Kind::Image => &object["Config"]["Labels"],
@@ -197,14 +197,4 @@ pub fn labels_of(kind: Kind, object: &Value) -> LabelMap {
     labels
         .map(|(key, value)| (key.clone(), value.as_str().unwrap().to_owned()))
         .collect()
-}
-
-/// The docker command: `DOCKER`, or the machine's own rather than one that shadows it.
-pub fn docker() -> PathBuf {
-    let own = PathBuf::from("/usr/bin/docker");
-    match env::var_os("DOCKER") {
-        Some(docker) => docker.into(),
-        None if own.exists() => own,
-        None => "docker".into(),
-    }
 }

@@ -1,4 +1,4 @@
-//! Commands that run while a test looks on: their output as it comes, their end with a deadline.
+//! Commands that run while a test watches: output as it comes, and an exit within a deadline.
 
 use std::io::{Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -6,12 +6,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::support::wait_until;
+use support::wait_until;
 
-/// How long a command may say nothing, or take to end.
+/// How long a command may print nothing, or take to exit.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A running command; killed when dropped.
+/// A running command. Dropping it kills it.
 pub struct Running {
     what: String,
     child: Child,
@@ -21,7 +21,7 @@ pub struct Running {
     stderr: Option<JoinHandle<String>>,
 }
 
-/// How a command ended, and all that it printed.
+/// The exit of a command and everything that it printed.
 pub struct Finished {
     pub code: Option<i32>,
     pub stdout: String,
@@ -64,7 +64,7 @@ impl Running {
         }
     }
 
-    /// Types `text` into the command.
+    /// Writes `text` to its stdin.
     pub fn input(&mut self, text: &str) {
         let stdin = self.stdin.as_mut().expect("stdin is open");
         stdin
@@ -72,7 +72,7 @@ impl Running {
             .unwrap_or_else(|error| panic!("{}: {error}", self.what));
     }
 
-    /// Ends its stdin.
+    /// Closes its stdin.
     pub fn close_input(&mut self) {
         self.stdin = None;
     }
@@ -87,7 +87,7 @@ impl Running {
         }
     }
 
-    /// Its end, for which it must need nothing more from us; its stdin is left as it is.
+    /// Waits for the exit. Does not close stdin, so a command that reads it must exit by itself.
     pub fn wait(&mut self) -> Finished {
         let deadline = Instant::now() + PATIENCE;
         while self.read(deadline) {}
@@ -116,7 +116,7 @@ impl Running {
         String::from_utf8_lossy(&self.output).into_owned()
     }
 
-    /// Reads more output; false at its end.
+    /// Reads more output. Returns false at its end.
     fn read(&mut self, deadline: Instant) -> bool {
         match self
             .stdout
@@ -145,14 +145,14 @@ impl Drop for Running {
     }
 }
 
-/// Runs a command to its end, with nothing on its stdin.
+/// Runs a command to its end, with an empty stdin.
 pub fn finish(command: Command) -> Finished {
     let mut running = Running::start(command);
     running.close_input();
     running.wait()
 }
 
-/// Runs a command that must succeed; returns what it printed, without the last line break.
+/// Runs a command that must succeed. Returns its output without the last line break.
 pub fn succeed(command: Command) -> String {
     let what = format!("{command:?}");
     let finished = finish(command);
@@ -166,7 +166,7 @@ pub fn succeed(command: Command) -> String {
     finished.stdout.trim_end().to_owned()
 }
 
-/// The command in a terminal of its own.
+/// Returns a command that runs `command` in a terminal of its own.
 pub fn in_terminal(command: &Command) -> Command {
     let quoted =
         |word: &std::ffi::OsStr| format!("'{}'", word.to_str().unwrap().replace('\'', r"'\''"));

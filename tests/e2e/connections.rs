@@ -1,14 +1,17 @@
-//! Many requests on one connection: each is looked at, whatever the daemon answered before it.
+//! Many requests on one connection: each is inspected, whatever the daemon answered before it.
+
+use support::{Kind, Message, Wire, wait_until};
 
 use crate::case::{Case, UNTIL_RELEASED};
-use crate::engine::{Kind, engine, json, json_request};
-use crate::support::wait_until;
-use crate::wire::{Message, Wire};
+use crate::engine::{engine, json, json_request};
 use crate::{Test, test};
 
 pub fn tests() -> Vec<Test> {
     vec![
-        test("connection/three creates are labelled each", three_creates),
+        test(
+            "connection/each of three creates is labelled",
+            three_creates,
+        ),
         test(
             "connection/a create after HEAD /_ping is labelled",
             after_head,
@@ -35,14 +38,17 @@ pub fn tests() -> Vec<Test> {
             after_refused_websocket,
         ),
         test(
-            "connection/a create behind an Upgrade that nobody takes up is labelled",
+            "connection/a create after an Upgrade that the engine ignores is labelled",
             behind_ignored_upgrade,
         ),
         test(
             "connection/pipelined requests are answered in order, creates labelled",
             pipelined,
         ),
-        test("connection/Connection: close is kept", connection_close),
+        test(
+            "connection/Connection: close ends the connection",
+            connection_close,
+        ),
     ]
 }
 
@@ -84,7 +90,7 @@ fn after_head() {
         wire.send(json_request("HEAD", "/_ping", None));
         let head = Message::new(wire.head());
         assert_eq!(head.status(), 200);
-        // The length is that of a body that does not come.
+        // The length announces a body that does not come.
         assert!(!head.header("api-version").is_empty(), "{head:?}");
         case.assert_next_create_is_labelled(&mut wire);
         let (status, _) = engine().ask("DELETE", &format!("/volumes/{}", case.name("after")), None);

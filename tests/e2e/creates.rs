@@ -1,15 +1,16 @@
-//! Creates by the clients that people use: the object has the operator's labels and the client's
-//! own, and is the same as without the proxy otherwise.
+//! Creates by the clients that people use. The object has the operator's labels and the client's
+//! own, and is otherwise the same as without the proxy.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
+use support::{Kind, docker};
 
-use crate::case::{Case, NOTE, docker, labels_of};
+use crate::case::{Case, NOTE, labels_of};
 use crate::command::succeed;
-use crate::engine::{JOB, Kind, engine};
+use crate::engine::{JOB, engine};
 use crate::{Test, test};
 
 pub fn tests() -> Vec<Test> {
@@ -60,7 +61,7 @@ pub fn tests() -> Vec<Test> {
             compare(Kind::Image, &[("DOCKER_BUILDKIT", "0")], BUILD);
         }),
     ];
-    // What newer ones do with BuildKit goes over gRPC.
+    // Newer ones reach BuildKit over gRPC.
     if ["Docker version 19.", "Docker version 20."]
         .iter()
         .any(|old| docker_version().starts_with(old))
@@ -82,7 +83,7 @@ pub fn tests() -> Vec<Test> {
     tests
 }
 
-/// Stand for the name, the labels and the image in a table's arguments.
+/// Placeholders for the name, the labels and the image in the arguments of a command.
 const NAME: &str = "{name}";
 const LABELS: &str = "{labels}";
 const IMAGE: &str = "{image}";
@@ -127,19 +128,19 @@ fn container_arguments<'a>(command: &[&'a str]) -> Vec<&'a str> {
 }
 
 fn docker_version() -> String {
-    // Asked without a daemon.
+    // This needs no daemon.
     let output = Command::new(docker()).arg("--version").output();
     output
         .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
         .unwrap_or_default()
 }
 
-/// Runs a docker command past the proxy and through it, and compares what came of it.
+/// Runs a docker command past the proxy and through it, and compares the objects.
 fn compare(kind: Kind, environment: &[(&str, &str)], arguments: &[&str]) {
     let case = Case::new();
     let context = case.dir.join("context");
     fs::create_dir(&context).unwrap();
-    // Nothing that another case finds in the build cache, and removes.
+    // A step of its own, so that no other case finds it in the build cache and removes it.
     let dockerfile = format!(
         "FROM {}\nRUN echo {} >/built\nLABEL own=less file=its\n",
         engine().image,
@@ -147,8 +148,8 @@ fn compare(kind: Kind, environment: &[(&str, &str)], arguments: &[&str]) {
     );
     fs::write(context.join("Dockerfile"), dockerfile).unwrap();
 
-    // One label of the client's own, and one with the operator's key. (By the latter the case finds
-    // even what has no name and no label of the operator.)
+    // One label of the client's own, and one with the operator's key. By the latter the case finds
+    // and removes even objects without a name and without the operator's labels.
     let mine = format!("{JOB}={}-mine", case.job);
     let client_labels = ["--label", "own=its \"own\"", "--label", &mine];
     let create = |socket: &Path, name: &str| {
@@ -182,10 +183,10 @@ fn compare(kind: Kind, environment: &[(&str, &str)], arguments: &[&str]) {
     assert_eq!(proxied, plain);
 }
 
-/// An object without what differs from one to the next anyway, and without its labels.
+/// Returns an object without its labels and without what always differs from one to the next.
 pub fn comparable(kind: Kind, object: &Value, name: &str) -> Value {
     let mut text = object.to_string();
-    // An image has the id of what it says; a network's and a container's are just numbers.
+    // The ID of an image follows from its content, others are random.
     if let Some(id) = object["Id"].as_str() {
         text = text.replace(id, "ID").replace(&id[..12], "ID");
     }
@@ -199,7 +200,7 @@ pub fn comparable(kind: Kind, object: &Value, name: &str) -> Value {
             "/State/Pid",
             "/State/StartedAt",
         ],
-        // How many steps a build took, the labels of the last one's container among it.
+        // Container and parent depend on the steps of the build, one of which sets the labels.
         Kind::Image => &[
             "/Config/Labels",
             "/Config/Image",

@@ -1,4 +1,4 @@
-//! The engine, asked directly, past every proxy: what is there, and which labels does it have?
+//! The engine, asked directly and never through a proxy: which objects exist, with which labels.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -6,38 +6,36 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use serde_json::Value;
+use support::{Kind, Message, Wire};
 
-pub use crate::support::Kind;
-use crate::wire::{Message, Wire};
-
-/// The engine under the tests; there is one per run.
+/// The engine under test. There is one for each run.
 pub struct Engine {
     pub socket: PathBuf,
-    /// What every name that this run gives begins with.
+    /// The prefix of every name that this run gives.
     pub run: String,
     /// An image with busybox.
     pub image: String,
     /// The newest version of the API that the engine has.
     pub api: String,
-    /// Podman's major version, if that is what it is.
+    /// The major version of Podman, if the engine is Podman.
     pub podman: Option<u32>,
 }
 
 static ENGINE: OnceLock<Engine> = OnceLock::new();
 
-/// What the environment says of the engine.
+/// The address of the engine, if the environment has one.
 pub fn address() -> Option<String> {
     env::var("DOCKER_LABEL_PROXY_TEST_ENGINE")
         .ok()
         .filter(|address| !address.is_empty())
 }
 
-/// Whether nothing but this run uses the engine, so that it may become a swarm.
+/// Whether only this run uses the engine. It may become a swarm then.
 pub fn is_private() -> bool {
     env::var("DOCKER_LABEL_PROXY_TEST_ENGINE_IS_PRIVATE").is_ok_and(|value| value == "1")
 }
 
-/// The engine, prepared by the first case that needs it.
+/// The engine, with the image of the run. The first caller imports that.
 pub fn engine() -> &'static Engine {
     static IS_PREPARED: OnceLock<()> = OnceLock::new();
     let engine = plain_engine();
@@ -45,7 +43,7 @@ pub fn engine() -> &'static Engine {
     engine
 }
 
-/// The engine as it was found.
+/// The engine, without the image of the run.
 pub fn plain_engine() -> &'static Engine {
     ENGINE.get_or_init(|| {
         let address = address().expect("DOCKER_LABEL_PROXY_TEST_ENGINE is set");
@@ -70,13 +68,13 @@ pub fn plain_engine() -> &'static Engine {
     })
 }
 
-/// Removes the rest of what this run made; returns what should not have been there any more.
+/// Removes what this run has left. Returns what the cases should have removed.
 pub fn leave() -> Vec<String> {
     let Some(engine) = ENGINE.get() else {
         return Vec::new();
     };
     let (status, _) = engine.ask("DELETE", &format!("/images/{}?force=1", engine.image), None);
-    // Not there if no case needed it.
+    // The image is missing if no case needed it.
     assert!(
         matches!(status, 200 | 404),
         "the image of the run is removed"
@@ -84,7 +82,7 @@ pub fn leave() -> Vec<String> {
     engine.remove(&engine.run)
 }
 
-/// A file system with busybox, as tar.
+/// An archive of a file system with busybox.
 fn image() -> Vec<u8> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/engine.sh");
     let output = Command::new("bash")
@@ -111,7 +109,7 @@ impl Engine {
         )
     }
 
-    /// One request on a connection of its own; the status and the JSON that came back.
+    /// Sends a request on a connection of its own. Returns the status and the JSON of the response.
     pub fn ask(&self, method: &str, target: &str, body: Option<&str>) -> (u16, Value) {
         let mut wire = self.connect();
         wire.send(json_request(method, target, body));
@@ -122,7 +120,7 @@ impl Engine {
         )
     }
 
-    /// What is there, or `None` if the engine has no such thing.
+    /// Returns the JSON at `target`, or `None` if the engine answers 404.
     pub fn get(&self, target: &str) -> Option<Value> {
         match self.ask("GET", target, None) {
             (200, value) => Some(value),
@@ -131,7 +129,7 @@ impl Engine {
         }
     }
 
-    /// What the engine knows of an object.
+    /// Inspects an object. Returns `None` if there is none.
     pub fn inspect(&self, kind: Kind, name: &str) -> Option<Value> {
         self.get(&match kind {
             Kind::Container | Kind::Image => format!("/{kind}s/{name}/json"),
@@ -139,7 +137,7 @@ impl Engine {
         })
     }
 
-    /// Makes an image of a file system.
+    /// Imports an archive as an image.
     pub fn import(&self, name: &str, tar: &[u8]) {
         let mut wire = self.connect();
         wire.send(format!(
@@ -155,7 +153,7 @@ impl Engine {
         );
     }
 
-    /// Removes all whose name or job label begins with `prefix`; returns what that was.
+    /// Removes all objects whose name or job label begins with `prefix`. Returns their targets.
     pub fn remove(&self, prefix: &str) -> Vec<String> {
         let mut removed = Vec::new();
         // Containers go first: they use the others.
@@ -173,15 +171,15 @@ impl Engine {
                 &list
             };
             let mut list: Vec<&Value> = list.as_array().into_iter().flatten().collect();
-            // These are used by other networks.
+            // Other networks use these.
             list.sort_by_key(|object| object["ConfigOnly"] == true);
             for object in list {
                 let ours = |name: &&Value| {
-                    // Podman shows images with the registry that they would be of.
+                    // Podman puts a registry before the names of images.
                     let last = name.as_str().and_then(|name| name.rsplit('/').next());
                     last.is_some_and(|name| name.starts_with(prefix))
                 };
-                // An image by its names, if it has any: another case may have made the same.
+                // An image goes by its names, if any: another case may have created the same.
                 let tags = object["RepoTags"].as_array().into_iter().flatten();
                 let mut targets: Vec<_> = tags.filter(ours).collect();
                 let names = object["Names"].as_array().into_iter().flatten();
@@ -191,7 +189,7 @@ impl Engine {
                 }
                 for target in targets {
                     let target = format!("/{kind}s/{}", target.as_str().expect("a name"));
-                    // What is still there is seen at the end of the run.
+                    // If this fails, the end of the run shows it.
                     self.ask("DELETE", &format!("{target}?force=1&v=1"), None);
                     removed.push(target);
                 }
@@ -201,7 +199,7 @@ impl Engine {
     }
 }
 
-/// The label by which a case finds what is its own.
+/// The key of the label by which a case finds its objects.
 pub const JOB: &str = "e2e.job";
 
 /// A request as ordinary clients send it.
@@ -219,7 +217,7 @@ pub fn json_request(method: &str, target: &str, body: Option<&str>) -> String {
     }
 }
 
-/// The JSON in a response.
+/// Parses the body of a response.
 pub fn json(response: &Message) -> Value {
     serde_json::from_slice(&response.body).unwrap_or_else(|_| panic!("no JSON: {response:?}"))
 }

@@ -1,30 +1,15 @@
-//! End-to-end tests: the real docker command and raw HTTP, through the real proxy, against a real
-//! engine, the one in `DOCKER_LABEL_PROXY_TEST_ENGINE` (`unix:///path/of.sock`).
+//! End-to-end tests: the real docker command and raw HTTP, through the real proxy, to the real
+//! engine at `DOCKER_LABEL_PROXY_TEST_ENGINE` (`unix:///path/of.sock`).
 //!
-//! Whatever engine that is, all that the tests create has names or labels of their own, and all of
-//! it is removed. Without an engine every case is ignored, and a line says so. What a real engine
-//! does not do on demand is left to the integration tests.
+//! The engine may be anyone's: everything that the tests create has names or labels of their own,
+//! and is removed. Without an engine every case is ignored, and the output says so. Behaviour that
+//! a real engine does not show on demand belongs to the integration tests.
 
 #![allow(unreachable_pub, reason = "nothing of a program is reachable")]
 #![allow(
     clippy::unwrap_used,
-    reason = "all of it is a test, though none has the attribute"
+    reason = "these are tests, although they lack the attribute"
 )]
-
-#[allow(
-    dead_code,
-    reason = "shared with the integration tests, which use the rest"
-)]
-#[path = "../it/frames.rs"]
-mod frames;
-#[path = "../support/mod.rs"]
-mod support;
-#[allow(
-    dead_code,
-    reason = "shared with the integration tests, which use the rest"
-)]
-#[path = "../it/wire.rs"]
-mod wire;
 
 mod case;
 mod command;
@@ -41,8 +26,12 @@ mod transfers;
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
+use support::Program;
 
-/// A named case. It starts its own proxy, so that cases share nothing but the engine.
+/// The proxy under test.
+const PROXY: Program = Program::new(env!("CARGO_BIN_EXE_docker-label-proxy"));
+
+/// A case and its name. Each case starts its own proxy, so cases share nothing but the engine.
 type Test = (String, Box<dyn Fn() + Send>);
 
 fn test(name: impl Into<String>, run: impl Fn() + Send + 'static) -> Test {
@@ -64,7 +53,7 @@ fn main() -> ExitCode {
         };
         Trial::test(name, run).with_ignored_flag(!has_engine)
     };
-    // What looks at all that the engine has must have it alone.
+    // These look at all objects of the engine, so nothing else may use it meanwhile.
     let alone: Vec<Trial> = property::tests().into_iter().map(trial).collect();
     let mut count = alone.len();
     let has_failed = libtest_mimic::run(&args, alone).has_failed();

@@ -1,9 +1,10 @@
-//! A property, tried on random creates: whatever the engine has afterwards and had not before
-//! carries all labels. The creates are odd in their heads, framing, paths, queries and JSON, and
-//! many are refused; which ones is not asked here.
+//! A property of random creates: every object that the engine has afterwards, and did not have
+//! before, carries all labels. The creates are odd in their heads, framing, paths, queries and
+//! JSON. Many are refused, and it does not matter which.
 //!
-//! `DOCKER_LABEL_PROXY_TEST_SEED` chooses the creates, `DOCKER_LABEL_PROXY_TEST_SECONDS` how long
-//! to go on. Needs an engine that nobody else uses meanwhile, so it runs alone and before others.
+//! `DOCKER_LABEL_PROXY_TEST_SEED` chooses the creates, `DOCKER_LABEL_PROXY_TEST_SECONDS` the
+//! duration. The engine must be used by nothing else meanwhile, so this runs alone and before the
+//! other cases.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
@@ -12,27 +13,27 @@ use std::io::{ErrorKind, Read, Write as _};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
+use support::{Kind, Text};
 
 use crate::case::{Case, LabelMap};
-use crate::engine::{Kind, engine, is_private};
+use crate::engine::{engine, is_private};
 use crate::raw_creates::tar;
-use crate::wire::Text;
 use crate::{Test, test};
 
-/// How long it goes on where nobody says.
+/// The duration unless the environment has another, in seconds.
 const SECONDS: u64 = 15;
 
-/// How long it goes on at most until some of all kinds have been created.
+/// The longest time to wait for an object of each kind.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 pub fn tests() -> Vec<Test> {
     vec![test(
-        "coverage/whatever random requests create is labelled",
-        whatever_is_created_is_labelled,
+        "coverage/objects of random creates are labelled",
+        random_creates,
     )]
 }
 
-fn whatever_is_created_is_labelled() {
+fn random_creates() {
     if !is_private() {
         eprintln!("left out: others may use this engine");
         return;
@@ -52,7 +53,7 @@ fn whatever_is_created_is_labelled() {
     let start = Instant::now();
     let mut created: BTreeMap<String, u32> = BTreeMap::new();
     let mut count = 0;
-    // Longer where the engine is so slow that not all kinds have had their turn.
+    // Goes on longer if the engine is too slow to have created some of each kind.
     let is_varied = |created: &BTreeMap<_, _>| created.len() == Kind::ALL.len();
     while start.elapsed() < time || !is_varied(&created) && start.elapsed() < PATIENCE {
         let seed = seed + count;
@@ -83,14 +84,14 @@ fn whatever_is_created_is_labelled() {
     assert!(is_varied(&created), "some of all kinds");
 }
 
-/// Something that the engine has.
+/// An object of the engine.
 struct Thing {
     kind: Kind,
     target: String,
     labels: LabelMap,
 }
 
-/// All that the engine has, containers first: they use the others.
+/// Lists all objects of the engine, containers first, since they use the others.
 fn things() -> Vec<Thing> {
     let mut things = Vec::new();
     for kind in Kind::ALL {
@@ -121,21 +122,21 @@ fn things() -> Vec<Thing> {
     things
 }
 
-/// Sends the requests, the last of which ends the connection, and returns all that comes back.
+/// Sends the requests, the last of which ends the connection, and returns all responses.
 fn send(case: &Case, requests: &[u8]) -> Vec<u8> {
     let mut client = case.proxy.connect();
     let mut answers = Vec::new();
-    // Where it is refused early the proxy may be gone before it has all.
+    // The proxy may refuse a request and close before it has read everything.
     if client.write_all(requests).is_ok() {
         let end = client.read_to_end(&mut answers);
-        // What is sent behind a request that ends the connection is not read any more.
+        // The proxy does not read what follows a request that ends the connection.
         let is_end = end.map_or_else(|err| err.kind() == ErrorKind::ConnectionReset, |_| true);
         assert!(is_end, "no end of the answers to {:?}", Text(requests));
     }
     answers
 }
 
-/// Random requests; the same seed gives the same ones.
+/// A generator of random requests. The same seed gives the same requests.
 struct Generator<'a> {
     state: u64,
     job: &'a str,
@@ -154,7 +155,7 @@ impl<'a> Generator<'a> {
         }
     }
 
-    /// The next number below `n` (SplitMix64).
+    /// Returns the next number below `n` (SplitMix64).
     fn below(&mut self, n: usize) -> usize {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.state;
@@ -176,7 +177,7 @@ impl<'a> Generator<'a> {
         format!("{}-r{}", self.job, self.names)
     }
 
-    /// One to three requests, and one that ends the connection.
+    /// Generates one to three requests, and one that ends the connection.
     fn requests(&mut self) -> Vec<u8> {
         let mut all = Vec::new();
         for _ in 0..=self.below(3) {
@@ -217,9 +218,10 @@ impl<'a> Generator<'a> {
             _ => String::new(),
         };
         let target = self.spelled(&format!("{version}{path}"));
-        let query = match query.is_empty() {
-            true => String::new(),
-            false => format!("?{query}"),
+        let query = if query.is_empty() {
+            String::new()
+        } else {
+            format!("?{query}")
         };
         let protocol = self.pick(&["1.1", "1.1", "1.1", "1.1", "1.1", "1.1", "1.1", "1.0"]);
         let mut head = format!("POST {target}{query} HTTP/{protocol}\r\nHost: d\r\n");
@@ -260,9 +262,10 @@ impl<'a> Generator<'a> {
     fn chunked(&mut self, mut body: &[u8]) -> Vec<u8> {
         let mut all = Vec::new();
         while !body.is_empty() {
-            let n = match body.len() > 1000 {
-                true => body.len(),
-                false => 1 + self.below(body.len()),
+            let n = if body.len() > 1000 {
+                body.len()
+            } else {
+                1 + self.below(body.len())
             };
             let zeros = self.pick(&["", "", "00"]);
             let extension = self.pick(&["", "", "", ";a", ";a=\"b\""]);
@@ -276,7 +279,7 @@ impl<'a> Generator<'a> {
         all
     }
 
-    /// A create in the body of another request, for a reader that ends that one too early.
+    /// A request whose body is another create, which a reader that ends the body early would serve.
     fn disguised(&mut self) -> Vec<u8> {
         let hidden = "POST /volumes/create HTTP/1.1\r\nHost: d\r\nContent-Length: 0\r\n\r\n";
         let chunk = format!("{:x}\r\n{hidden}\r\n0\r\n\r\n", hidden.len());
@@ -337,7 +340,7 @@ impl<'a> Generator<'a> {
         }
     }
 
-    /// An object of these members, each once or more often, in any spelling and order.
+    /// A JSON object of these members, each at least once, in any spelling and order.
     fn object(&mut self, mut members: Vec<(&str, String)>) -> String {
         if self.chance(10) && !members.is_empty() {
             let (name, value) = members[self.below(members.len())].clone();
@@ -375,7 +378,7 @@ impl<'a> Generator<'a> {
         }
     }
 
-    /// What a client can say for labels, more than once.
+    /// Any number of members for labels.
     fn labels(&mut self) -> Vec<(&'static str, String)> {
         let values = [
             "null",
@@ -441,7 +444,7 @@ impl<'a> Generator<'a> {
             let path = self.path();
             host.push(("Tmpfs", format!(r#"{{"{path}":""}}"#)));
         }
-        // Where the daemon still reads them at the top, they count there too.
+        // Old daemons also read these members at the top level.
         if self.chance(30) {
             members.extend(host);
         } else {
@@ -492,7 +495,7 @@ impl<'a> Generator<'a> {
     fn network(&mut self) -> String {
         let mut members = self.labels();
         members.push(("Name", format!("\"{}\"", self.name())));
-        // Takes no addresses and is quickly made.
+        // A network that takes no addresses and is created quickly.
         members.push(("ConfigOnly", "true".to_owned()));
         self.object(members)
     }

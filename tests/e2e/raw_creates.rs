@@ -1,16 +1,16 @@
-//! Creates written out byte by byte: every form in which a create can be sent, and every form in
-//! which a client can say labels. What the engine makes of the same request without the proxy
-//! says what the client asked for.
+//! Creates written by hand: every form in which a create can be sent, and every form in which a
+//! client can give labels. The engine's reading of the same request without the proxy defines what
+//! the client asked for.
 
 use serde_json::{Value, json};
+use support::{Kind, Message, Wire};
 
 use crate::case::{Case, LabelMap, labels_of};
 use crate::creates::comparable;
-use crate::engine::{JOB, Kind, engine, json as json_of};
-use crate::wire::{Message, Wire};
+use crate::engine::{JOB, engine, json as json_of};
 use crate::{Test, test};
 
-/// From the plain path to the target as it is sent.
+/// Turns the plain path into the target that is sent.
 type Target = fn(&str) -> String;
 
 /// How the target of a create is written.
@@ -38,7 +38,7 @@ enum Sending {
     Whole,
     Chunked,
     ByteByByte,
-    /// The body once the answer is 100.
+    /// The body only after an interim response 100.
     Expecting,
 }
 
@@ -48,22 +48,25 @@ const SENDINGS: &[(&str, Sending)] = &[
     ("Expect: 100-continue", Sending::Expecting),
 ];
 
-/// What a client can write for labels among the members of a JSON body, or leave out.
+/// Labels as members of a JSON body.
 const LABELS: &[(&str, &str)] = &[
     ("missing", ""),
     ("null", r#","Labels":null"#),
     ("empty", r#","Labels":{}"#),
-    ("its own", r#","Labels":{"a":"1","b":"\"\\ $é"}"#),
     (
-        "the operator's keys",
+        "of the client's own",
+        r#","Labels":{"a":"1","b":"\"\\ $é"}"#,
+    ),
+    (
+        "with the operator's keys",
         r#","Labels":{"e2e.job":"mine","a":"1","e2e.note":""}"#,
     ),
     (
-        "the operator's key, escaped",
+        "with the operator's key, escaped",
         r#","Labels":{"e2e\u002ejob":"mine"}"#,
     ),
-    ("a key twice", r#","Labels":{"a":"1","a":"2"}"#),
-    ("a value null", r#","Labels":{"a":null}"#),
+    ("with a key twice", r#","Labels":{"a":"1","a":"2"}"#),
+    ("with a null value", r#","Labels":{"a":null}"#),
     ("in lower case", r#","labels":{"a":"1"}"#),
     ("in upper case", r#","LABELS":{"a":"1"}"#),
     ("with an escaped name", r#","\u004cabels":{"a":"1"}"#),
@@ -91,25 +94,25 @@ const LABELS: &[(&str, &str)] = &[
     ("after a null", r#","labels":null,"Labels":{"a":"1"}"#),
 ];
 
-/// The same, where the daemon and the proxy must refuse it.
+/// Labels that the engine and the proxy must refuse.
 const NO_LABELS: &[(&str, &str)] = &[
-    ("a list", r#","Labels":[]"#),
-    ("a string", r#","Labels":"a=b""#),
-    ("a number", r#","Labels":7"#),
-    ("a value that is a number", r#","Labels":{"a":1}"#),
-    ("a value that is an object", r#","Labels":{"a":{}}"#),
-    ("a second one that is a list", r#","Labels":{},"labels":[]"#),
+    ("as a list", r#","Labels":[]"#),
+    ("as a string", r#","Labels":"a=b""#),
+    ("as a number", r#","Labels":7"#),
+    ("with a number as a value", r#","Labels":{"a":1}"#),
+    ("with an object as a value", r#","Labels":{"a":{}}"#),
+    ("twice, then as a list", r#","Labels":{},"labels":[]"#),
 ];
 
-/// What a client can write for labels in the query of a build.
+/// Labels in the query of a build.
 const BUILD_LABELS: &[(&str, &str)] = &[
     ("missing", ""),
     ("empty", "&labels="),
     ("null", "&labels=null"),
-    ("an empty object", "&labels={}"),
-    ("its own", "&labels=%7B%22a%22%3A%221+%26%22%7D"),
+    ("as an empty object", "&labels={}"),
+    ("of the client's own", "&labels=%7B%22a%22%3A%221+%26%22%7D"),
     (
-        "the operator's key",
+        "with the operator's key",
         "&labels={%22e2e.job%22:%22mine%22,%22a%22:%221%22}",
     ),
     ("with an encoded name", "&l%61bels={%22a%22:%221%22}"),
@@ -122,16 +125,16 @@ const BUILD_LABELS: &[(&str, &str)] = &[
         "&%6cabels={%22a%22:%221%22}&labels={%22b%22:%222%22}",
     ),
     (
-        "after an empty one",
+        "after an empty parameter",
         "&labels=&labels={%22e2e.job%22:%22mine%22}",
     ),
 ];
 
-/// The same, where it is refused.
+/// Labels in the query of a build that must be refused.
 const NO_BUILD_LABELS: &[(&str, &str)] = &[
-    ("a list", "&labels=[]"),
-    ("no JSON", "&labels=a%3Db"),
-    ("a value that is a number", "&labels={%22a%22:1}"),
+    ("as a list", "&labels=[]"),
+    ("not as JSON", "&labels=a%3Db"),
+    ("with a number as a value", "&labels={%22a%22:1}"),
 ];
 
 pub fn tests() -> Vec<Test> {
@@ -169,7 +172,7 @@ pub fn tests() -> Vec<Test> {
         }));
     }
     tests.push(test(
-        "create/container/numbers and unknown members stay as they are",
+        "create/container/numbers and unknown members are unchanged",
         numbers_stay,
     ));
     tests.push(test(
@@ -179,7 +182,8 @@ pub fn tests() -> Vec<Test> {
     tests
 }
 
-/// The request that creates `name`; `labels` are members or parameters.
+/// Returns the target, content type and body that create `name`. `labels` are members or
+/// parameters.
 fn request(case: &Case, kind: Kind, name: &str, labels: &str) -> (String, &'static str, Vec<u8>) {
     let json = "application/json";
     match kind {
@@ -196,7 +200,7 @@ fn request(case: &Case, kind: Kind, name: &str, labels: &str) -> (String, &'stat
             ("/volumes/create".to_owned(), json, body.into())
         }
         Kind::Image => {
-            // Nothing that another case finds in the build cache, and removes.
+            // A step of its own, so that no other case finds it in the build cache and removes it.
             let dockerfile = format!("FROM {}\nENV BUILT_BY={}\n", engine().image, case.job);
             (
                 format!("/build?t={name}{labels}"),
@@ -245,8 +249,8 @@ fn assert_created(kind: Kind, response: &Message) {
     assert_eq!(response.status(), expected, "{response:?}");
 }
 
-/// Creates the same past the proxy and through it; the labels must be the operator's over those
-/// that the engine took from the plain request, and all else must be equal.
+/// Creates the same past the proxy and through it. The labels must be those that the engine took
+/// from the plain request, overlaid with the operator's. Everything else must be equal.
 fn labelled(kind: Kind, labels: &str, target: Target, sending: Sending) {
     let case = Case::new();
     let plain = case.name("plain");
@@ -321,7 +325,7 @@ fn volume_of_defaults(body: &str) {
     let name = json_of(&response)["Name"].as_str().unwrap().to_owned();
     let object = engine().inspect(Kind::Volume, &name).unwrap();
     let mut labels = labels_of(Kind::Volume, &object);
-    // Newer engines mark anonymous volumes so.
+    // Newer engines mark anonymous volumes with it.
     labels.remove("com.docker.volume.anonymous");
     assert_eq!(labels, case.labels_over(&LabelMap::new()));
 }
@@ -329,7 +333,7 @@ fn volume_of_defaults(body: &str) {
 fn numbers_stay() {
     let case = Case::new();
     let name = case.name("numbers");
-    // No float holds this one.
+    // 2^53 + 1, which no double can represent.
     let rate = 9_007_199_254_740_993_u64;
     let body = format!(
         r#"{{"Image":"{}","HostConfig":{{"BlkioDeviceReadBps":[{{"Path":"/dev/null","Rate":{rate}}}],"Unknown":1e400}},"Cmd":["a\u0000b","\u00e9"],"Unknown":[1.0]}}"#,

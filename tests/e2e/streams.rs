@@ -1,12 +1,12 @@
-//! Streams between a client and a container: hijacked connections and endless responses, both ways,
-//! live, and ending when they should.
+//! Streams between a client and a container: hijacked connections and endless responses. Bytes pass
+//! live in both directions, and streams end when they should.
 
 use serde_json::Value;
+use support::{Kind, Message, Wire, find};
 
 use crate::case::{Case, UNTIL_RELEASED};
 use crate::command::{Running, finish, in_terminal, succeed};
-use crate::engine::{Kind, engine, json_request};
-use crate::wire::{Message, Wire, find};
+use crate::engine::{engine, json_request};
 use crate::{Test, test};
 
 pub fn tests() -> Vec<Test> {
@@ -38,30 +38,33 @@ pub fn tests() -> Vec<Test> {
             attach_raw("", 200)
         }),
         test(
-            "stream/attach/stdin behind the request, with an Upgrade header",
+            "stream/attach/stdin sent along, with an Upgrade header",
             || attach_early(UPGRADE, 101),
         ),
         test(
-            "stream/attach/stdin behind the request, without an Upgrade header",
+            "stream/attach/stdin sent along, without an Upgrade header",
             || attach_early("", 200),
         ),
         test("stream/attach/over websocket", attach_websocket),
-        test("stream/attach/of no container says so", attach_nothing),
+        test(
+            "stream/attach/an unknown container is an error",
+            attach_nothing,
+        ),
         test("stream/logs -f/lines arrive live", logs),
         test("stream/events/arrive live", events),
         test("stream/events/docker events prints them", events_command),
         test(
-            "stream/wait/answers at once, and says the exit code at the end",
+            "stream/wait/responds at once and reports the exit code at the end",
             wait,
         ),
         test("stream/wait/docker wait prints the exit code", wait_command),
-        test("stream/stats/one after the other arrives", stats),
+        test("stream/stats/samples arrive live", stats),
     ]
 }
 
 const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: tcp\r\n";
 
-/// `docker run` of a script, without what the engine's networks might add.
+/// `docker run` of a script, without a network, which could only add failures.
 fn run(case: &Case, options: &[&str], script: &str) -> std::process::Command {
     let name = case.name("run");
     let start = ["run", "--rm", "--network", "none", "--name", &name];
@@ -213,7 +216,7 @@ fn attach_request(container: &str, headers: &str) -> String {
     )
 }
 
-/// Reads what the container prints, without the daemon's frames, until it ends with `text`.
+/// Reads what the container prints, without the engine's frames, until it ends with `text`.
 fn expect_output(wire: &mut Wire, text: &str) {
     let mut output = Vec::new();
     while !output.ends_with(text.as_bytes()) {
@@ -274,7 +277,7 @@ fn attach_websocket() {
     ));
     let head = Message::new(wire.head());
     assert_eq!(head.status(), 101);
-    // The answer to that key, from RFC 6455.
+    // The Sec-WebSocket-Accept for that key (RFC 6455, section 1.3).
     assert_eq!(
         head.header("sec-websocket-accept"),
         ["s3pPLMBiTxaQ9kYGzzhZRbK+xOo="]
@@ -282,7 +285,7 @@ fn attach_websocket() {
     case.start(&container);
     for line in ["one", "two"] {
         let text = format!("{line}\n");
-        // A frame of text, masked with zeros.
+        // A text frame, masked with zeros.
         wire.send(
             [
                 &[0x81, 0x80 | text.len() as u8, 0, 0, 0, 0],
@@ -352,7 +355,7 @@ fn events() {
         &format!("/events?filters={filters}"),
         None,
     ));
-    // The head comes before any event does.
+    // The head comes before the first event.
     assert_eq!(Message::new(wire.head()).status(), 200);
     for action in ["pause", "unpause"] {
         if action == "pause" {
@@ -366,7 +369,7 @@ fn events() {
     }
 }
 
-/// The next object of an endless body: one chunk.
+/// Reads the next object of an endless body, which is one chunk.
 fn next_json(wire: &mut Wire) -> Value {
     let chunk = wire.chunk();
     serde_json::from_slice(&chunk).unwrap_or_else(|_| panic!("no JSON: {}", chunk.escape_ascii()))

@@ -1,13 +1,14 @@
-//! Large things on their way through: they arrive whole, and the proxy does not hold them.
+//! Large transfers: they arrive whole, and the proxy does not buffer them.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::Path;
 
+use support::Kind;
+
 use crate::case::Case;
 use crate::command::succeed;
-use crate::engine::{Kind, engine};
-use crate::leaks::status_kib;
+use crate::engine::engine;
 use crate::raw_creates::tar;
 use crate::{Test, test};
 
@@ -25,11 +26,11 @@ pub fn tests() -> Vec<Test> {
 
 const LARGE: usize = 120_000_000;
 
-/// What the proxy may have in memory at most while something large passes, in KiB: its program,
-/// its buffers and stacks, but not the thing.
-const MEMORY: u64 = 32 * 1024;
+/// The most memory that the proxy may need while something large passes, in bytes: room for its
+/// program, its buffers and its stacks, but not for what passes.
+const MEMORY: usize = 32 << 20;
 
-/// Nothing that compresses.
+/// Returns bytes that do not compress.
 fn random(length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     File::open("/dev/urandom")
@@ -40,8 +41,8 @@ fn random(length: usize) -> Vec<u8> {
 }
 
 fn assert_little_memory(case: &Case) {
-    let peak = status_kib(case.proxy.pid(), "VmHWM");
-    assert!(peak < MEMORY, "the proxy had {peak} KiB in memory");
+    let peak = case.proxy.usage().peak_memory;
+    assert!(peak < MEMORY, "the proxy had {peak} bytes in memory");
 }
 
 fn copy() {

@@ -1,8 +1,11 @@
 #!/bin/sh
-# Runs fuzz targets, each for FUZZ_SECONDS (default 600), with the corpora in tests/requests and
-# tests/fuzz/seeds to begin with: tests/fuzz/run.sh [TARGET...]. What it finds on the way is kept
-# in tests/fuzz/corpus, an input that fails in tests/fuzz/artifacts; git knows neither.
-# CARGO_FUZZ_FLAGS go to cargo-fuzz, FUZZ_FLAGS to the target.
+# Runs fuzz targets, each for FUZZ_SECONDS (600):
+#
+#   tests/fuzz/run.sh [TARGET...]
+#
+# The seeds are tests/requests and tests/fuzz/seeds. New inputs are kept in tests/fuzz/corpus, and
+# failing ones in tests/fuzz/artifacts; git ignores both. CARGO_FUZZ_FLAGS go to cargo-fuzz,
+# FUZZ_FLAGS to the target.
 set -eu
 cd "$(dirname "$0")/../.."
 cargo=${CARGO:-cargo}
@@ -17,11 +20,11 @@ fail() {
     fail "a nightly toolchain, which is not installed: rustup toolchain install nightly"
 
 [ $# -gt 0 ] || set -- head chunked query json connection frames messages
-# Link-time optimisation would take far longer than it saves.
+# Link-time optimisation takes longer than it saves.
 export CARGO_PROFILE_RELEASE_LTO=false
 for target in "$@"; do
     seeds= flags=
-    # A thread that has done its work may not be quite gone when leaks are looked for.
+    # A thread that has done its work may still exist when leaks are checked.
     [ "$target" != connection ] || flags=-detect_leaks=0
     case $target in
     head | chunked | connection) seeds="tests/requests/valid tests/requests/invalid" ;;

@@ -1,18 +1,20 @@
-//! The command line, label files, and the log.
+//! The command line and label files.
 
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::process::Output;
 
-use crate::daemon::{CREATE, Ends, FakeDaemon, LABELS, OK, expect_error};
-use crate::support::{Proxy, TempDir, proxy_command, wait_until};
+use support::TempDir;
+
+use crate::PROXY;
+use crate::daemon::FakeDaemon;
 
 fn run<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Output {
-    proxy_command().args(args).output().unwrap()
+    PROXY.command().args(args).output().unwrap()
 }
 
-/// The error of a command line that is not understood.
+/// Runs the proxy with arguments that it should reject, and returns its error.
 fn usage_error<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> String {
     let output = run(args);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
@@ -42,7 +44,7 @@ fn help_is_that_of_the_parsers_own_options() {
 }
 
 #[test]
-fn version_is_the_packages() {
+fn version_is_that_of_the_package() {
     for option in ["--version", "-V"] {
         let output = run([option]);
         assert_eq!(output.status.code(), Some(0));
@@ -55,10 +57,11 @@ fn version_is_the_packages() {
 }
 
 #[test]
-fn help_to_a_closed_pipe_is_a_failure_but_no_panic() {
+fn help_to_a_closed_pipe_fails_without_a_panic() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let output = proxy_command()
+    let output = PROXY
+        .command()
         .arg("--help")
         .stdout(writer)
         .output()
@@ -72,7 +75,7 @@ fn help_to_a_closed_pipe_is_a_failure_but_no_panic() {
 }
 
 #[test]
-fn a_wrong_command_line_is_told_by_name() {
+fn usage_errors_name_the_argument() {
     for (args, expected) in [
         (
             &[][..],
@@ -120,7 +123,7 @@ fn a_wrong_command_line_is_told_by_name() {
 }
 
 #[test]
-fn a_bad_label_is_told_by_name() {
+fn label_errors_name_the_label() {
     let key = "in its key; a key has no white space, quotes, backslash, '$' or control characters";
     let value = "in its value; control characters and line breaks cannot be written on every path";
     for (label, expected) in [
@@ -182,7 +185,7 @@ fn a_key_has_one_value() {
 }
 
 #[test]
-fn what_is_not_utf_8_is_told_so() {
+fn invalid_utf_8_is_reported() {
     let arg = OsStr::from_bytes(b"a=\xff");
     assert_eq!(
         usage_error([OsStr::new("--label"), arg]),
@@ -198,7 +201,7 @@ fn what_is_not_utf_8_is_told_so() {
 }
 
 #[test]
-fn a_label_file_that_is_wrong_is_told_by_line() {
+fn label_file_errors_name_the_line() {
     let dir = TempDir::new();
     let file = dir.join("labels");
     for (text, expected) in [
@@ -244,10 +247,10 @@ fn a_label_file_that_is_wrong_is_told_by_line() {
     );
 }
 
-/// The labels that a proxy with these arguments gives.
+/// Returns the labels that a proxy with these arguments adds.
 fn labels(args: &[&str]) -> serde_json::Value {
     let daemon = FakeDaemon::new();
-    let proxy = Proxy::start(daemon.path(), args);
+    let proxy = PROXY.start(daemon.path(), args);
     let mut client = proxy.client();
     client.send("POST /volumes/create HTTP/1.1\r\nHost: docker\r\n\r\n");
     let request = daemon.accept().request();
@@ -269,7 +272,7 @@ fn a_label_file_is_read_as_docker_reads_it() {
 }
 
 #[test]
-fn labels_come_from_all_places_together() {
+fn labels_of_options_and_files_are_merged() {
     let dir = TempDir::new();
     let (one, two) = (dir.join("one"), dir.join("two"));
     fs::write(&one, "a=1\nb=2\n").unwrap();
@@ -286,99 +289,4 @@ fn labels_come_from_all_places_together() {
         ]),
         serde_json::json!({"a": "1", "b": "2", "c": "3", "d": "4=5", "flag": ""})
     );
-}
-
-#[test]
-fn nothing_secret_is_in_any_log() {
-    let dir = TempDir::new();
-    let daemon = FakeDaemon::new();
-    daemon.serve_ok();
-    let mut command = proxy_command();
-    command
-        .args(LABELS)
-        .arg("--daemon")
-        .arg(daemon.path())
-        .env("RUST_LOG", "trace");
-    let proxy = Proxy::start_at(&dir.join("proxy.sock"), command);
-    let mut requests = Vec::new();
-    for (target, body) in [
-        (
-            "/containers/create?name=c&x=SECRET",
-            r#"{"Env":["A=SECRET"],"Labels":{"x":"SECRET"}}"#,
-        ),
-        (
-            "/containers/create",
-            r#"{"Env":["A=SECRET"],"Labels":["SECRET"]}"#,
-        ),
-        ("/containers/create", r#"{"Env":["A=SECRET"] SECRET"#),
-        ("/networks/create", r#""SECRET""#),
-        (r#"/build?t=x&buildargs={"TOKEN":"SECRET"}"#, "SECRET"),
-        ("/build?labels=SECRET", "SECRET"),
-        ("/images/create?fromImage=x&token=SECRET", ""),
-        ("//images/create?token=SECRET", ""),
-        ("images/create?token=SECRET", ""),
-        ("/%zz?SECRET", ""),
-        ("/auth", r#"{"username":"u","password":"SECRET"}"#),
-    ] {
-        let length = body.len();
-        requests.push((target, format!("Content-Length: {length}\r\n"), body));
-    }
-    requests.push(("/auth", "X-Registry-Auth : SECRET\r\n".to_owned(), ""));
-    requests.push((
-        "/networks/create",
-        "Transfer-Encoding: chunked\r\n".to_owned(),
-        "SECRET",
-    ));
-    for (target, field, body) in &requests {
-        let request = format!(
-            "POST {target} HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\
-             X-Registry-Auth: SECRET\r\nX-Registry-Config: SECRET\r\n\
-             Authorization: Basic SECRET\r\nX-Meta-SECRET: 1\r\n{field}\r\n{body}"
-        );
-        proxy.ask(request.as_bytes());
-    }
-    wait_until("the log is written", || {
-        // One connection more has asked whether the proxy listens.
-        proxy.log().matches(" closed").count() == requests.len() + 1
-    });
-    for line in proxy.log().lines() {
-        assert!(!line.contains("SECRET"), "{line}");
-    }
-}
-
-#[test]
-fn the_log_has_a_line_for_each_create_and_each_refusal() {
-    let dir = TempDir::new();
-    let daemon = FakeDaemon::new();
-    let mut command = proxy_command();
-    command.args(LABELS).arg("--daemon").arg(daemon.path());
-    let proxy = Proxy::start_at(&dir.join("proxy.sock"), command);
-    let mut client = proxy.client();
-    client.send("POST /containers/create?name=evil%0a%1b%5Bmname HTTP/1.1\r\nHost: docker\r\nContent-Length: 2\r\n\r\n{}");
-    let mut conn = daemon.accept();
-    conn.request();
-    conn.send(OK);
-    client.expect(OK);
-    client.send(CREATE);
-    conn.request();
-    conn.send("HTTP/1.1 409 Conflict\r\nContent-Length: 0\r\n\r\n");
-    client.expect("HTTP/1.1 409 Conflict\r\nContent-Length: 0\r\n\r\n");
-    client.send("GET /_ping HTTP/1.1\r\nHost: docker\r\n\r\n");
-    conn.request();
-    conn.send(OK);
-    client.expect(OK);
-    client.send("POST /volumes/create HTTP/1.1\r\nHost: docker\r\nContent-Length: 2\r\n\r\n[]");
-    expect_error(&client.response(), 400);
-    wait_until("the log is written", || proxy.log().contains("refused"));
-    let log = proxy.log();
-    let lines: Vec<&str> = log.lines().filter(|line| line.contains('#')).collect();
-    let ends = [
-        r#"labelled container "evil\n\u{1b}[mname""#,
-        r#"did not create network "n": the daemon answered 409"#,
-        "refused: 400 the request body is not a JSON object, so it cannot be labelled",
-    ];
-    assert_eq!(lines.len(), ends.len(), "{log}");
-    for (line, end) in lines.iter().zip(ends) {
-        assert!(line.ends_with(end), "{line}");
-    }
 }

@@ -1,8 +1,9 @@
-//! What becomes of creates and builds: the exact bytes that the daemon gets, or the refusal.
+//! Creates and builds: the exact bytes that the daemon receives, or the refusal.
 
-use crate::daemon::{Ends, FakeDaemon, OK, expect_error, pair};
-use crate::support::Proxy;
-use crate::wire::{Message, Wire};
+use support::{Message, Proxy, Wire};
+
+use crate::PROXY;
+use crate::daemon::{FakeDaemon, OK, expect_error, pair};
 
 struct Bench {
     proxy: Proxy,
@@ -19,7 +20,7 @@ impl Bench {
         let daemon = FakeDaemon::new();
         let args: Vec<&str> = labels.iter().flat_map(|label| ["--label", label]).collect();
         Bench {
-            proxy: Proxy::start(daemon.path(), &args),
+            proxy: PROXY.start(daemon.path(), &args),
             daemon,
         }
     }
@@ -34,7 +35,7 @@ impl Bench {
         client
     }
 
-    /// What the daemon gets.
+    /// Sends a create and returns it as the daemon receives it.
     fn forwarded(&self, target: &str, fields: &str, body: &[u8]) -> Message {
         let mut client = self.send(target, fields, body);
         let mut conn = self.daemon.accept();
@@ -44,7 +45,7 @@ impl Bench {
         request
     }
 
-    /// The body that the daemon gets in place of this one.
+    /// Returns the body that the daemon receives in place of `body`.
     fn labelled(&self, target: &str, body: &str) -> String {
         let request = self.forwarded(
             target,
@@ -55,7 +56,7 @@ impl Bench {
         request.text().to_owned()
     }
 
-    /// The query of the target that the daemon gets in place of this one.
+    /// Returns the query that the daemon receives in place of that of `target`.
     fn labelled_query(&self, target: &str) -> String {
         let request = self.forwarded(target, "", b"tar");
         assert_eq!(request.text(), "tar");
@@ -63,7 +64,7 @@ impl Bench {
         line.split([' ', '?']).nth(2).unwrap().to_owned()
     }
 
-    /// The message with which it is refused; the daemon sees nothing.
+    /// Asserts that the create is refused and not forwarded. Returns the message of the refusal.
     fn refused(&self, target: &str, body: &[u8]) -> String {
         let mut client = self.send(target, "Content-Type: application/json\r\n", body);
         let message = expect_error(&client.response(), 400);
@@ -128,10 +129,10 @@ fn the_labels_are_written_once_and_last() {
 }
 
 #[test]
-fn keys_are_found_as_go_finds_them() {
+fn keys_are_matched_as_go_matches_them() {
     let bench = Bench::new();
     for (client, expected) in [
-        // In document order: the later wins, null empties.
+        // In document order: a later value wins, and null empties the map.
         (
             r#"{"labels":{"a":"1"},"LABELS":{"a":"2","b":"3"}}"#,
             r#"{"Labels":{"a":"2","b":"3","job":"42"}}"#,
@@ -164,17 +165,17 @@ fn keys_are_found_as_go_finds_them() {
             r#"{"Labels":{"j\u006fb":"0"}}"#,
             r#"{"Labels":{"job":"42"}}"#,
         ),
-        // No case folding below: label keys are what they are.
+        // Label keys are compared exactly.
         (
             r#"{"Labels":{"Job":"0"}}"#,
             r#"{"Labels":{"Job":"0","job":"42"}}"#,
         ),
-        // What looks alike to people only.
+        // Names that only look alike.
         (
             "{\"Labe\u{13b}s\":[],\"Label\":1,\"Labels \":2,\"Lab-els\":3}",
             "{\"Labe\u{13b}s\":[],\"Label\":1,\"Labels \":2,\"Lab-els\":3,\"Labels\":{\"job\":\"42\"}}",
         ),
-        // K folds to k, but no field that matters has one.
+        // U+212A folds to k, but no member that matters has a k.
         (
             "{\"Networ\u{212a}ingConfig\":1}",
             "{\"Networ\u{212a}ingConfig\":1,\"Labels\":{\"job\":\"42\"}}",
@@ -189,7 +190,7 @@ fn keys_are_found_as_go_finds_them() {
 }
 
 #[test]
-fn what_cannot_be_labelled_is_refused() {
+fn bodies_that_cannot_be_labelled_are_refused() {
     let bench = Bench::new();
     let bodies: &[&[u8]] = &[
         b"[]",
@@ -237,7 +238,7 @@ fn what_cannot_be_labelled_is_refused() {
 }
 
 #[test]
-fn an_empty_body_is_all_defaults_where_the_daemon_takes_it_so() {
+fn an_empty_body_is_labelled_where_the_daemon_accepts_one() {
     let bench = Bench::new();
     for body in ["", "null", " \n"] {
         for target in [
@@ -250,13 +251,13 @@ fn an_empty_body_is_all_defaults_where_the_daemon_takes_it_so() {
         }
         bench.refused("/containers/create", body.as_bytes());
     }
-    // Without a body there need not be a type, but with one there must.
+    // The daemon wants a content type if there is a body.
     let request = bench.forwarded("/volumes/create", "", b"");
     assert_eq!(request.header("content-type"), ["application/json"]);
 }
 
 #[test]
-fn deep_nesting_is_no_danger() {
+fn deep_nesting_does_not_overflow_the_stack() {
     let bench = Bench::new();
     let deep = format!(
         r#""x":{}0{}"#,
@@ -276,7 +277,7 @@ fn deep_nesting_is_no_danger() {
 }
 
 #[test]
-fn any_text_survives_as_a_value() {
+fn values_keep_any_text() {
     let value = "a \"b\" 'c' \\d\\ $e ${f} `g` =h= {{.i}} %20 & + # <é\u{1f600}>";
     let label = format!("note={value}");
     let bench = Bench::with_labels(&["job=42", &label]);
@@ -294,7 +295,7 @@ fn any_text_survives_as_a_value() {
 }
 
 #[test]
-fn the_rest_of_a_create_passes() {
+fn the_rest_of_a_create_is_unchanged() {
     let bench = Bench::new();
     let request = bench.forwarded(
         "/v1.41/containers/create?name=x&platform=a%2Fb",
@@ -345,7 +346,7 @@ fn every_spelling_of_the_path_is_labelled() {
     }
 }
 
-/// The one `labels` parameter of a query.
+/// Decodes the `labels` parameter of a query, of which there must be exactly one.
 fn labels_of(query: &str) -> serde_json::Value {
     let mut values = query
         .split('&')
@@ -391,7 +392,7 @@ fn a_build_is_labelled_in_its_query() {
         ),
         ("?labels=", "", serde_json::json!({"job": "42"})),
         ("?labels=null", "", serde_json::json!({"job": "42"})),
-        // The first counts, whatever the others say.
+        // The first one counts.
         (
             "?labels={}&labels=x&labels=[]",
             "",
@@ -402,7 +403,7 @@ fn a_build_is_labelled_in_its_query() {
             "",
             serde_json::json!({"a": "1", "job": "42"}),
         ),
-        // Nobody reads a pair with a broken escape or a semicolon.
+        // The daemon ignores a pair with a malformed escape or a semicolon.
         (
             "?labels=%zz&labels={\"a\":\"1\"}&t=x;y&t=z",
             "t=z&",
@@ -454,7 +455,7 @@ fn a_form_does_not_hide_the_labels_of_a_build() {
 }
 
 #[test]
-fn a_client_that_goes_before_the_end_of_a_create_creates_nothing() {
+fn a_truncated_create_is_not_forwarded() {
     let bench = Bench::new();
     for request in [
         "POST /networks/create HTTP/1.1\r\nHost: docker\r\nContent-Length: 14\r\n\r\n{\"Name\":\"n\"}",

@@ -1,44 +1,44 @@
 //! The scripted daemon, and a proxy in front of it.
 //!
-//! It does nothing by itself: a test either takes its connections one by one
-//! ([`FakeDaemon::accept`]) and plays them step by step, or hands it a script for all of them
-//! ([`FakeDaemon::serve`]).
+//! The daemon does nothing by itself. A test either accepts its connections one by one
+//! ([`FakeDaemon::accept`]) and plays them step by step, or gives it a script that serves all of
+//! them ([`FakeDaemon::serve`]).
 
 use std::fs;
 use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use nix::poll::PollFlags;
 use nix::sys::socket::{Shutdown, shutdown};
+use support::{Message, PATIENCE, Proxy, TempDir, Wire, happens};
 
-use crate::support::{PATIENCE, Proxy, TempDir};
-use crate::wire::{Message, Wire, happens};
+use crate::PROXY;
 
-/// The labels of every proxy that a test does not give others.
+/// The labels of a proxy unless a test gives it others.
 pub const LABELS: &[&str] = &["--label", "job=42"];
 
-/// A response for when it does not matter what it says.
+/// A response whose content does not matter.
 pub const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK";
 
-/// A create for when it does not matter of what, and what the daemon is to get of it.
+/// A create of whatever kind.
 pub const CREATE: &str = "POST /v1.41/networks/create HTTP/1.1\r\nHost: docker\r\n\
      Content-Type: application/json\r\nContent-Length: 12\r\n\r\n{\"Name\":\"n\"}";
+/// The body that the daemon should receive for [`CREATE`].
 pub const CREATED: &str = r#"{"Name":"n","Labels":{"job":"42"}}"#;
 
-/// A request that passes as it is.
+/// A request that passes unchanged.
 pub const PING: &str = "GET /_ping HTTP/1.1\r\nHost: docker\r\n\r\n";
 
 /// A proxy with [`LABELS`] and the daemon behind it.
 pub fn pair() -> (Proxy, FakeDaemon) {
     let daemon = FakeDaemon::new();
-    (Proxy::start(daemon.path(), LABELS), daemon)
+    (PROXY.start(daemon.path(), LABELS), daemon)
 }
 
-/// A UNIX socket on which a daemon of the test's making answers.
+/// A UNIX socket on which the test plays the daemon.
 pub struct FakeDaemon {
     listener: UnixListener,
     path: PathBuf,
@@ -53,7 +53,7 @@ impl FakeDaemon {
         daemon
     }
 
-    /// One that listens at `path`, which must not exist.
+    /// A daemon that listens at `path`, where nothing may exist yet.
     pub fn at(path: &Path) -> FakeDaemon {
         let listener = UnixListener::bind(path).unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -68,7 +68,7 @@ impl FakeDaemon {
         &self.path
     }
 
-    /// The next connection on which the proxy says something; others are dropped.
+    /// Accepts connections up to one on which the proxy sends something, and returns that one.
     pub fn accept(&self) -> Wire {
         loop {
             let patience = PATIENCE.try_into().unwrap();
@@ -89,17 +89,17 @@ impl FakeDaemon {
         }
     }
 
-    /// Asserts that the proxy has sent nothing, on connections that it has closed.
+    /// Asserts that the proxy has sent nothing on any connection, and has closed all of them.
     pub fn expect_untouched(&self) {
         while let Some(mut wire) = self.pending() {
             wire.expect_end();
         }
     }
 
-    /// Runs `script` for every connection from now on, each in a thread of its own.
+    /// Runs `script` for each connection from now on, in a thread of its own.
     pub fn serve(&self, script: impl Fn(Wire) + Clone + Send + 'static) {
         let listener = self.listener.try_clone().unwrap();
-        // The other handle shares this, and `accept` is of no use besides.
+        // Both handles share the flag. `accept` is not called from here on.
         listener.set_nonblocking(false).unwrap();
         thread::spawn(move || {
             for stream in listener.incoming() {
@@ -129,70 +129,17 @@ impl Drop for FakeDaemon {
     }
 }
 
-/// What a test needs of a proxy besides [`crate::support`].
-pub trait Ends {
-    /// A client's connection.
-    fn client(&self) -> Wire;
-
-    /// Sends `request` whole on a connection of its own and returns all that comes back until
-    /// the proxy closes.
-    fn ask(&self, request: &[u8]) -> Vec<u8>;
-
-    /// Returns when the proxy has dealt with all that it was sent and sleeps, so that what has
-    /// not happened by then does not happen by itself.
-    fn wait_idle(&self);
+/// Sends `request` on a new connection and asserts that it arrives unchanged. Returns the client's
+/// and the daemon's end.
+pub fn sent(proxy: &Proxy, daemon: &FakeDaemon, request: &str) -> (Wire, Wire) {
+    let mut client = proxy.client();
+    client.send(request);
+    let mut conn = daemon.accept();
+    conn.expect(request);
+    (client, conn)
 }
 
-impl Ends for Proxy {
-    fn client(&self) -> Wire {
-        Wire::new(UnixStream::connect(self.socket()).unwrap())
-    }
-
-    fn ask(&self, request: &[u8]) -> Vec<u8> {
-        let mut client = self.client();
-        client.send(request);
-        client.rest()
-    }
-
-    fn wait_idle(&self) {
-        let start = Instant::now();
-        let mut before = None;
-        loop {
-            let now = sleepers(self.pid());
-            if now.is_some() && now == before {
-                return;
-            }
-            before = now;
-            assert!(
-                start.elapsed() < PATIENCE,
-                "the proxy does not come to rest"
-            );
-            thread::sleep(Duration::from_micros(100));
-        }
-    }
-}
-
-/// For each thread of the process how often it has gone to sleep, if all of them sleep: who is
-/// sent something is no longer asleep when the sender's call returns.
-fn sleepers(pid: u32) -> Option<Vec<String>> {
-    let mut counts = Vec::new();
-    for task in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
-        let status = fs::read_to_string(task.ok()?.path().join("status")).ok()?;
-        let field = |name| {
-            status
-                .lines()
-                .find_map(|line| line.strip_prefix(name))
-                .unwrap()
-        };
-        if !field("State:").trim_start().starts_with('S') {
-            return None;
-        }
-        counts.push(field("voluntary_ctxt_switches:").to_owned());
-    }
-    Some(counts)
-}
-
-/// Plays an exchange on an idle connection: a create goes in, and arrives labelled.
+/// Sends a create on an idle connection and asserts that it arrives labelled.
 pub fn expect_labelled_create(client: &mut Wire, daemon: &mut Wire) {
     client.send(CREATE);
     assert_eq!(daemon.request().text(), CREATED);
@@ -200,8 +147,8 @@ pub fn expect_labelled_create(client: &mut Wire, daemon: &mut Wire) {
     client.expect(OK);
 }
 
-/// Asserts that `response` is an error with this status which the proxy made, in docker's
-/// shape, and returns its message without the program's name.
+/// Asserts that `response` is an error of the proxy's own, with this status and in the daemon's
+/// shape. Returns its message without the name of the program.
 pub fn expect_error(response: &Message, status: u16) -> String {
     assert_eq!(response.status(), status, "{response:?}");
     assert_eq!(response.header("content-type"), ["application/json"]);

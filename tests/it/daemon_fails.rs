@@ -1,6 +1,6 @@
-//! A daemon that does not do what it should: whatever it does, the client gets its answer, a clear
-//! error or a closed stream, the next request never gets the answer to another one, no create is
-//! sent twice, and all is given back as soon as the client goes.
+//! Daemons that fail. Whatever they do, the client gets its response, a clear error or a closed
+//! connection, no request gets the response to another, no create is sent twice, and everything is
+//! given back as soon as the client disconnects.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -9,13 +9,12 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use nix::sys::socket::{Backlog, listen};
+use support::{Proxy, TempDir, Wire, wait_until};
 
+use crate::PROXY;
 use crate::daemon::{
-    CREATE, CREATED, Ends, FakeDaemon, LABELS, OK, PING, expect_error, expect_labelled_create, pair,
+    CREATE, CREATED, FakeDaemon, LABELS, OK, PING, expect_error, expect_labelled_create, pair,
 };
-use crate::resources::{at_rest, expect_at_rest};
-use crate::support::{Proxy, TempDir, proxy_command, wait_until};
-use crate::wire::Wire;
 
 const ATTACH: &str = "POST /containers/c/attach?stream=1 HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
 const GRPC: &str =
@@ -25,19 +24,22 @@ const LOAD: &str = "POST /images/load HTTP/1.1\r\nHost: docker\r\nContent-Length
 const LOAD_CHUNKED: &str =
     "POST /build HTTP/1.1\r\nHost: docker\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n";
 
-/// A create that the proxy has to ask a question for, and the question.
+/// A create that needs a subrequest.
 const RUN: &str = "POST /containers/create HTTP/1.1\r\nHost: docker\r\n\
      Content-Type: application/json\r\nContent-Length: 13\r\n\r\n{\"Image\":\"i\"}";
-const QUESTION: &str = "GET /images/i/json HTTP/1.1\r\nHost: docker\r\n\r\n";
+/// The subrequest for [`RUN`].
+const SUBREQUEST: &str = "GET /images/i/json HTTP/1.1\r\nHost: docker\r\n\r\n";
+/// The response to [`SUBREQUEST`].
 const IMAGE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
 
-fn sent(proxy: &Proxy, daemon: &FakeDaemon, request: &str) -> (Wire, Wire) {
+/// Sends `request` on a new connection. Returns the client's and the daemon's end.
+fn opened(proxy: &Proxy, daemon: &FakeDaemon, request: &str) -> (Wire, Wire) {
     let mut client = proxy.client();
     client.send(request);
     (client, daemon.accept())
 }
 
-/// What a client is told that pings.
+/// Returns the error that a ping gets.
 fn refusal_of_a_ping(proxy: &Proxy) -> String {
     let mut client = proxy.client();
     client.send(PING);
@@ -45,10 +47,10 @@ fn refusal_of_a_ping(proxy: &Proxy) -> String {
 }
 
 #[test]
-fn what_is_at_the_daemons_path_is_told() {
+fn the_error_says_what_is_at_the_daemons_path() {
     let dir = TempDir::new();
     let path = dir.join("daemon.sock");
-    let proxy = Proxy::start(&path, LABELS);
+    let proxy = PROXY.start(&path, LABELS);
     let refused = |what: &str| {
         assert_eq!(
             refusal_of_a_ping(&proxy),
@@ -71,14 +73,15 @@ fn what_is_at_the_daemons_path_is_told() {
 }
 
 #[test]
-fn a_daemon_that_the_proxy_may_not_connect_to_is_told() {
+fn the_error_says_that_connecting_is_not_permitted() {
     let dir = TempDir::new();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let daemon = FakeDaemon::at(&dir.join("daemon.sock"));
     fs::set_permissions(daemon.path(), fs::Permissions::from_mode(0o000)).unwrap();
-    let mut command = proxy_command();
+    let mut command = PROXY.command();
     if nix::unistd::geteuid().is_root() {
-        // Root may do anything, so it must be someone else, who may not see the build's directory.
+        // Root may connect anyway, so the proxy runs as another user. That user may not be allowed
+        // to read the build directory, hence the copy.
         let binary = dir.join("proxy");
         fs::copy(command.get_program(), &binary).unwrap();
         command = Command::new(binary);
@@ -94,13 +97,13 @@ fn a_daemon_that_the_proxy_may_not_connect_to_is_told() {
 }
 
 #[test]
-fn a_daemon_whose_queue_is_full_is_waited_for_while_the_client_is_there() {
+fn a_full_queue_of_the_daemon_is_waited_for_until_the_client_leaves() {
     let dir = TempDir::new();
     let path = dir.join("daemon.sock");
     let listener = UnixListener::bind(&path).unwrap();
     listen(&listener, Backlog::new(0).unwrap()).unwrap();
-    let proxy = Proxy::start(&path, LABELS);
-    let before = at_rest(&proxy);
+    let proxy = PROXY.start(&path, LABELS);
+    let before = proxy.at_rest();
     let filler = UnixStream::connect(&path).unwrap();
     let mut client = proxy.client();
     client.send(CREATE);
@@ -108,8 +111,8 @@ fn a_daemon_whose_queue_is_full_is_waited_for_while_the_client_is_there() {
         proxy.log().contains("POST \"/v1.41/networks/create\"")
     });
     drop(client);
-    expect_at_rest(&proxy, before);
-    // One that stays is served as soon as there is room.
+    proxy.expect_at_rest(before);
+    // A client that stays is served as soon as there is room.
     let mut client = proxy.client();
     client.send(CREATE);
     drop(listener.accept().unwrap());
@@ -121,7 +124,7 @@ fn a_daemon_whose_queue_is_full_is_waited_for_while_the_client_is_there() {
 }
 
 #[test]
-fn a_daemon_that_dies_with_a_create_leaves_the_doubt_to_the_client() {
+fn a_request_lost_with_the_daemon_is_reported_as_in_doubt() {
     let (proxy, daemon) = pair();
     let doubt = "; it may have done what was asked, or not";
     for (request, said, what) in [
@@ -146,7 +149,7 @@ fn a_daemon_that_dies_with_a_create_leaves_the_doubt_to_the_client() {
             "within the head of its answer",
         ),
     ] {
-        let (mut client, mut conn) = sent(&proxy, &daemon, request);
+        let (mut client, mut conn) = opened(&proxy, &daemon, request);
         conn.head();
         conn.send(said);
         drop(conn);
@@ -156,20 +159,20 @@ fn a_daemon_that_dies_with_a_create_leaves_the_doubt_to_the_client() {
             message,
             format!("the daemon closed the connection {what}{doubt}")
         );
-        // The next thing that the daemon hears is the next request, of this client or another.
-        let (_client, mut conn) = sent(&proxy, &daemon, PING);
+        // The next thing that the daemon receives is the next request, of this client or another.
+        let (_client, mut conn) = opened(&proxy, &daemon, PING);
         conn.expect(PING);
     }
 }
 
 #[test]
-fn a_kept_connection_that_closes_at_a_create_is_not_tried_again() {
+fn a_create_is_not_repeated_when_a_kept_connection_closes() {
     let (proxy, daemon) = pair();
-    let (mut client, mut conn) = sent(&proxy, &daemon, PING);
+    let (mut client, mut conn) = opened(&proxy, &daemon, PING);
     conn.expect(PING);
     conn.send(OK);
     client.expect(OK);
-    // It is open when the create is sent, and closed without a byte then.
+    // The daemon closes it without sending a byte, after it has received the create.
     client.send(CREATE);
     assert_eq!(conn.request().text(), CREATED);
     drop(conn);
@@ -183,10 +186,10 @@ fn a_kept_connection_that_closes_at_a_create_is_not_tried_again() {
 }
 
 #[test]
-fn an_answer_that_is_lost_after_its_head_ends_with_the_connection() {
+fn a_response_cut_off_after_its_head_ends_the_connection() {
     let (proxy, daemon) = pair();
     let head = "HTTP/1.1 201 Created\r\nContent-Length: 20\r\n\r\n";
-    let (mut client, mut conn) = sent(&proxy, &daemon, CREATE);
+    let (mut client, mut conn) = opened(&proxy, &daemon, CREATE);
     conn.request();
     conn.send(head);
     conn.send("{\"Id\"");
@@ -195,15 +198,15 @@ fn an_answer_that_is_lost_after_its_head_ends_with_the_connection() {
     client.expect("{\"Id\"");
     client.expect_end();
     client.expect_hangup();
-    wait_until("it is told", || {
+    wait_until("the log has a line", || {
         proxy.log().contains("the daemon's answer breaks off")
     });
-    let (_client, mut conn) = sent(&proxy, &daemon, PING);
+    let (_client, mut conn) = opened(&proxy, &daemon, PING);
     conn.expect(PING);
 }
 
 #[test]
-fn broken_chunks_of_the_daemon_end_the_connection() {
+fn malformed_chunks_of_the_daemon_end_the_connection() {
     let (proxy, daemon) = pair();
     let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
     let long = format!("3;{}", "x".repeat(5000));
@@ -220,21 +223,21 @@ fn broken_chunks_of_the_daemon_end_the_connection() {
         "0\r\n\rx",
         &long,
     ] {
-        let (mut client, mut conn) = sent(&proxy, &daemon, PING);
+        let (mut client, mut conn) = opened(&proxy, &daemon, PING);
         conn.expect(PING);
         conn.send(head);
         conn.send("2\r\nok\r\n");
         client.expect(head);
         client.expect("2\r\nok\r\n");
-        // The daemon stays, and still the client is not left waiting.
+        // The daemon does not close, and still the client is not left waiting.
         conn.try_send(broken);
         let rest = client.rest();
         assert!(broken.as_bytes().starts_with(&rest), "{broken:?}: {rest:?}");
         client.expect_hangup();
         conn.rest();
     }
-    // The largest size there is does not overflow: all that comes belongs to it.
-    let (mut client, mut conn) = sent(&proxy, &daemon, PING);
+    // The largest possible size does not overflow: everything that follows is part of the chunk.
+    let (mut client, mut conn) = opened(&proxy, &daemon, PING);
     conn.expect(PING);
     conn.send(head);
     conn.send("ffffffffffffffff\r\n0\r\n\r\n");
@@ -245,7 +248,7 @@ fn broken_chunks_of_the_daemon_end_the_connection() {
 }
 
 #[test]
-fn what_the_daemon_says_too_much_is_no_answer_to_the_next_request() {
+fn surplus_bytes_of_the_daemon_do_not_answer_the_next_request() {
     let (proxy, daemon) = pair();
     let poison = "HTTP/1.1 201 Created\r\nContent-Length: 6\r\n\r\npoison";
     for (request, answer) in [
@@ -265,9 +268,9 @@ fn what_the_daemon_says_too_much_is_no_answer_to_the_next_request() {
         ),
         (CREATE, OK),
     ] {
-        // In one piece with the answer, and behind it.
+        // In one piece with the response, and after it.
         for apart in [false, true] {
-            let (mut client, mut conn) = sent(&proxy, &daemon, request);
+            let (mut client, mut conn) = opened(&proxy, &daemon, request);
             conn.request();
             if apart {
                 conn.send_apart(answer.as_bytes());
@@ -284,9 +287,9 @@ fn what_the_daemon_says_too_much_is_no_answer_to_the_next_request() {
             conn.expect_hangup();
         }
     }
-    // The same behind an answer to a question.
-    let (mut client, mut conn) = sent(&proxy, &daemon, RUN);
-    conn.expect(QUESTION);
+    // The same after the response to a subrequest.
+    let (mut client, mut conn) = opened(&proxy, &daemon, RUN);
+    conn.expect(SUBREQUEST);
     conn.send([IMAGE, poison].concat());
     let mut next = daemon.accept();
     assert_eq!(
@@ -298,11 +301,11 @@ fn what_the_daemon_says_too_much_is_no_answer_to_the_next_request() {
 }
 
 #[test]
-fn interim_answers_without_end_last_as_long_as_the_client() {
+fn endless_interim_responses_last_as_long_as_the_client() {
     let (proxy, daemon) = pair();
-    let before = at_rest(&proxy);
+    let before = proxy.at_rest();
     let interim = "HTTP/1.1 102 Processing\r\n\r\n";
-    let (mut client, mut conn) = sent(&proxy, &daemon, CREATE);
+    let (mut client, mut conn) = opened(&proxy, &daemon, CREATE);
     conn.request();
     for _ in 0..1000 {
         conn.send(interim);
@@ -311,42 +314,42 @@ fn interim_answers_without_end_last_as_long_as_the_client() {
     drop(client);
     while conn.try_send(interim) {}
     drop(conn);
-    expect_at_rest(&proxy, before);
+    proxy.expect_at_rest(before);
 }
 
 #[test]
-fn an_answer_to_a_large_create_arrives_although_the_daemon_does_not_read_it() {
+fn an_early_response_to_a_large_create_arrives() {
     let (proxy, daemon) = pair();
-    let before = at_rest(&proxy);
+    let before = proxy.at_rest();
     let name = "n".repeat(3_000_000);
     let create = format!(
         "POST /networks/create HTTP/1.1\r\nHost: docker\r\nContent-Length: {}\r\n\r\n{{\"Name\":\"{name}\"}}",
         name.len() + 11
     );
     let no = "HTTP/1.1 413 No\r\nContent-Length: 2\r\n\r\nno";
-    let (mut client, mut conn) = sent(&proxy, &daemon, &create);
+    let (mut client, mut conn) = opened(&proxy, &daemon, &create);
     conn.head();
     conn.send(no);
     client.expect(no);
-    // What it did not want to read is not followed by another request.
+    // No further request follows a body that the daemon did not read.
     drop(conn);
     client.expect_end();
     drop(client);
-    // One that reads it late gets it whole.
-    let (mut client, mut conn) = sent(&proxy, &daemon, &create);
+    // A daemon that reads the body late gets all of it.
+    let (mut client, mut conn) = opened(&proxy, &daemon, &create);
     conn.send(OK);
     client.expect(OK);
     let body = conn.request().body;
     assert!(body.ends_with(b"\",\"Labels\":{\"job\":\"42\"}}") && body.len() > name.len());
     expect_labelled_create(&mut client, &mut conn);
     drop((client, conn));
-    expect_at_rest(&proxy, before);
+    proxy.expect_at_rest(before);
 }
 
 #[test]
-fn a_daemon_that_never_answers_is_left_as_soon_as_the_client_goes() {
+fn a_silent_daemon_is_left_as_soon_as_the_client_leaves() {
     let (proxy, daemon) = pair();
-    let before = at_rest(&proxy);
+    let before = proxy.at_rest();
     let large = format!("{}{}", LOAD, "x".repeat(100_000));
     for request in [
         PING,
@@ -359,35 +362,35 @@ fn a_daemon_that_never_answers_is_left_as_soon_as_the_client_goes() {
         PREFACE,
         &large,
     ] {
-        let (client, mut conn) = sent(&proxy, &daemon, request);
+        let (client, mut conn) = opened(&proxy, &daemon, request);
         proxy.wait_idle();
         drop(client);
         conn.rest();
         conn.expect_hangup();
         drop(conn);
-        expect_at_rest(&proxy, before);
+        proxy.expect_at_rest(before);
     }
-    // In the middle of an answer to a question, and of the creation of a volume.
+    // In the middle of the response to a subrequest.
     for said in [
         "HTTP/1.1 200 OK\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{",
     ] {
-        let (client, mut conn) = sent(&proxy, &daemon, RUN);
-        conn.expect(QUESTION);
+        let (client, mut conn) = opened(&proxy, &daemon, RUN);
+        conn.expect(SUBREQUEST);
         conn.send(said);
         proxy.wait_idle();
         drop(client);
         conn.expect_hangup();
-        expect_at_rest(&proxy, before);
+        proxy.expect_at_rest(before);
     }
 }
 
 #[test]
-fn a_client_that_half_closes_still_gets_the_answer_that_a_question_delays() {
+fn a_half_closed_client_gets_the_response_that_a_subrequest_delays() {
     let (proxy, daemon) = pair();
-    let (mut client, mut conn) = sent(&proxy, &daemon, RUN);
+    let (mut client, mut conn) = opened(&proxy, &daemon, RUN);
     client.half_close();
-    conn.expect(QUESTION);
+    conn.expect(SUBREQUEST);
     conn.send(IMAGE);
     conn.request();
     conn.send(OK);
@@ -395,9 +398,9 @@ fn a_client_that_half_closes_still_gets_the_answer_that_a_question_delays() {
 }
 
 #[test]
-fn bytes_that_a_daemon_does_not_read_are_dropped_some_time_after_the_client_went() {
+fn bytes_that_the_daemon_does_not_read_are_dropped_after_the_client_has_left() {
     let (proxy, daemon) = pair();
-    let before = at_rest(&proxy);
+    let before = proxy.at_rest();
     for (request, answer) in [
         (
             ATTACH,
@@ -408,27 +411,27 @@ fn bytes_that_a_daemon_does_not_read_are_dropped_some_time_after_the_client_went
             "",
         ),
     ] {
-        let (mut client, mut conn) = sent(&proxy, &daemon, request);
+        let (mut client, mut conn) = opened(&proxy, &daemon, request);
         conn.head();
         conn.send(answer);
         client.expect(answer);
         let mut sender = client.try_clone();
         std::thread::scope(|scope| {
-            // Until the sockets on the way are full.
+            // Until the sockets in between are full.
             scope.spawn(move || sender.try_send(vec![0; 4 << 20]));
             proxy.wait_idle();
             drop(client);
         });
         conn.expect_hangup();
         drop(conn);
-        expect_at_rest(&proxy, before);
+        proxy.expect_at_rest(before);
     }
 }
 
 #[test]
-fn an_early_no_to_an_upload_arrives_and_nothing_follows_it() {
+fn an_early_refusal_of_an_upload_arrives_and_nothing_follows_it() {
     let (proxy, daemon) = pair();
-    let before = at_rest(&proxy);
+    let before = proxy.at_rest();
     for close in ["", "Connection: close\r\n"] {
         let no = format!("HTTP/1.1 413 No\r\n{close}Content-Length: 2\r\n\r\nno");
         for expects in ["", "Expect: 100-continue\r\n"] {
@@ -436,7 +439,7 @@ fn an_early_no_to_an_upload_arrives_and_nothing_follows_it() {
                 ("Content-Length: 1000000\r\n", "abc"),
                 ("Transfer-Encoding: chunked\r\n", "3\r\nabc\r\n"),
             ] {
-                let (mut client, mut conn) = sent(
+                let (mut client, mut conn) = opened(
                     &proxy,
                     &daemon,
                     &format!(
@@ -453,16 +456,16 @@ fn an_early_no_to_an_upload_arrives_and_nothing_follows_it() {
                 client.expect(&no);
                 client.expect_end();
                 drop(client);
-                expect_at_rest(&proxy, before);
+                proxy.expect_at_rest(before);
             }
         }
     }
 }
 
 #[test]
-fn hop_by_hop_fields_of_an_answer_pass() {
+fn hop_by_hop_fields_of_a_response_pass() {
     let (proxy, daemon) = pair();
-    let (mut client, mut conn) = sent(&proxy, &daemon, PING);
+    let (mut client, mut conn) = opened(&proxy, &daemon, PING);
     let answer = "HTTP/1.1 200 OK\r\nConnection: X-Hop, keep-alive\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nContent-Length: 0\r\n\r\n";
     conn.expect(PING);
     conn.send(answer);
@@ -471,32 +474,32 @@ fn hop_by_hop_fields_of_an_answer_pass() {
 }
 
 #[test]
-fn a_daemon_that_fails_over_http_2_closes_the_stream() {
+fn a_daemon_that_fails_over_http_2_ends_the_connection() {
     let (proxy, daemon) = pair();
-    let before = at_rest(&proxy);
+    let before = proxy.at_rest();
     let upgraded =
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n";
     let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
     let goaway = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     let flood = settings.repeat(1000);
     let cases: [(&[u8], bool, &[u8]); 6] = [
-        // Nothing at all, and the daemon goes.
+        // It sends nothing and closes.
         (b"", true, b""),
-        // It goes within a frame.
+        // It closes within a frame.
         (&settings[..5], true, b""),
         (&settings, true, &settings),
-        // It goes at once and says so.
+        // It announces that it closes, and closes at once.
         (
             &[&settings[..], &goaway].concat(),
             true,
             &[&settings[..], &goaway].concat(),
         ),
-        // No HTTP/2, and it stays.
+        // It sends something else than HTTP/2 and does not close.
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", false, b""),
         (&flood, false, &settings),
     ];
     for (said, closes, begins) in cases {
-        let (mut client, mut conn) = sent(&proxy, &daemon, GRPC);
+        let (mut client, mut conn) = opened(&proxy, &daemon, GRPC);
         conn.head();
         conn.send(upgraded);
         client.expect(upgraded);
@@ -513,15 +516,15 @@ fn a_daemon_that_fails_over_http_2_closes_the_stream() {
         let got = client.rest();
         assert!(got.starts_with(begins), "{got:?}");
         if !closes {
-            // It ends with a GOAWAY of the proxy that has a reason.
+            // The proxy ends the connection with a GOAWAY that has a reason.
             assert!(got.len() > 17, "{got:?}");
         }
         drop(client);
-        expect_at_rest(&proxy, before);
+        proxy.expect_at_rest(before);
     }
-    // One that does not speak it where a client begins with it.
+    // A daemon without HTTP/2, and a client that begins with it.
     for said in ["", "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"] {
-        let (mut client, mut conn) = sent(&proxy, &daemon, PREFACE);
+        let (mut client, mut conn) = opened(&proxy, &daemon, PREFACE);
         conn.expect(PREFACE);
         conn.send(said);
         drop(conn);

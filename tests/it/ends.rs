@@ -1,4 +1,4 @@
-//! The two ends: a daemon that comes and goes, and the proxy's own socket from start to exit.
+//! The two sockets: the daemon's, which comes and goes, and the proxy's own from start to exit.
 
 use std::fs;
 use std::os::fd::AsRawFd;
@@ -8,15 +8,16 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use nix::sys::socket::{Shutdown, shutdown};
+use support::{Message, Proxy, TempDir, wait_until};
 
+use crate::PROXY;
 use crate::daemon::{
-    CREATE, Ends, FakeDaemon, LABELS, OK, PING, expect_error, expect_labelled_create, pair,
+    CREATE, FakeDaemon, LABELS, OK, PING, expect_error, expect_labelled_create, pair,
 };
-use crate::support::{Proxy, TempDir, proxy_command, wait_until};
 
-/// A command for a proxy without a daemon, its socket not given yet.
+/// A command that runs a proxy without a daemon. `--listen` is left to the caller.
 fn command(dir: &TempDir) -> Command {
-    let mut command = proxy_command();
+    let mut command = PROXY.command();
     command
         .args(LABELS)
         .arg("--daemon")
@@ -24,7 +25,7 @@ fn command(dir: &TempDir) -> Command {
     command
 }
 
-/// How a proxy ends that is to listen at `path`; it must not get as far as to serve.
+/// Starts a proxy that cannot listen at `path`, and returns its error.
 fn fails_at(path: &Path, dir: &TempDir) -> String {
     let output = command(dir).arg("--listen").arg(path).output().unwrap();
     failure(&output)
@@ -36,18 +37,18 @@ fn failure(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// Makes a socket on which nobody listens.
+/// Creates a socket on which nobody listens.
 fn leave_stale_socket(path: &Path) {
     let listener = UnixListener::bind(path).unwrap();
-    // As in `Wire`, to close alone is not enough.
+    // As in `Wire`, closing the descriptor is not enough.
     shutdown(listener.as_raw_fd(), Shutdown::Both).unwrap();
 }
 
 #[test]
-fn without_a_daemon_there_is_an_error_and_with_it_service_again() {
+fn a_missing_daemon_is_an_error_until_it_is_back() {
     let dir = TempDir::new();
     let path = dir.join("daemon.sock");
-    let proxy = Proxy::start(&path, LABELS);
+    let proxy = PROXY.start(&path, LABELS);
     let mut client = proxy.client();
     for request in [PING, CREATE] {
         client.send(request);
@@ -64,7 +65,7 @@ fn without_a_daemon_there_is_an_error_and_with_it_service_again() {
             "the client may go on"
         );
     }
-    // As soon as the daemon is there it serves the same client.
+    // The daemon appears, and the same client is served.
     let daemon = FakeDaemon::at(&path);
     client.send(PING);
     let mut conn = daemon.accept();
@@ -73,7 +74,7 @@ fn without_a_daemon_there_is_an_error_and_with_it_service_again() {
     client.expect(OK);
     expect_labelled_create(&mut client, &mut conn);
 
-    // Its socket is there and nobody listens.
+    // The socket exists, but nobody listens.
     drop((conn, daemon));
     leave_stale_socket(&path);
     client.send(PING);
@@ -85,11 +86,11 @@ fn without_a_daemon_there_is_an_error_and_with_it_service_again() {
 }
 
 #[test]
-fn a_daemon_that_restarts_between_two_requests_is_not_noticed() {
+fn a_restart_of_the_daemon_between_two_requests_goes_unnoticed() {
     let dir = TempDir::new();
     let path = dir.join("daemon.sock");
     let mut daemon = FakeDaemon::at(&path);
-    let proxy = Proxy::start(&path, LABELS);
+    let proxy = PROXY.start(&path, LABELS);
     let mut client = proxy.client();
     for _ in 0..3 {
         client.send(PING);
@@ -104,7 +105,7 @@ fn a_daemon_that_restarts_between_two_requests_is_not_noticed() {
 }
 
 #[test]
-fn a_request_that_the_daemon_has_taken_is_never_sent_again() {
+fn a_request_that_the_daemon_has_received_is_never_repeated() {
     let (proxy, daemon) = pair();
     let mut client = proxy.client();
     client.send(CREATE);
@@ -112,7 +113,7 @@ fn a_request_that_the_daemon_has_taken_is_never_sent_again() {
     conn.request();
     drop(conn);
     expect_error(&client.response(), 502);
-    // The next thing that the daemon hears is the next request.
+    // The next thing that the daemon receives is the next request.
     client.send(PING);
     daemon.accept().expect(PING);
 }
@@ -130,7 +131,7 @@ fn the_socket_has_the_mode_that_was_asked_for() {
         command.args(args);
         let _proxy = Proxy::start_at(&socket, command);
         let metadata = fs::metadata(&socket).unwrap();
-        // It accepts before it has its mode, from nobody but root.
+        // As root the test can connect before the socket has its mode.
         wait_until("the socket has its mode", || {
             fs::metadata(&socket).unwrap().permissions().mode() & 0o7777 == mode
         });
@@ -176,7 +177,7 @@ fn the_socket_of_a_dead_proxy_is_replaced() {
     expect_error(&get(&proxy), 502);
 }
 
-fn get(proxy: &Proxy) -> crate::wire::Message {
+fn get(proxy: &Proxy) -> Message {
     let mut client = proxy.client();
     client.send(PING);
     client.response()
@@ -197,7 +198,7 @@ fn the_socket_of_a_live_process_is_left_alone() {
 }
 
 #[test]
-fn what_is_no_socket_is_left_alone() {
+fn files_that_are_not_sockets_are_left_alone() {
     let dir = TempDir::new();
     let (file, directory, link) = (dir.join("file"), dir.join("directory"), dir.join("link"));
     fs::write(&file, "precious").unwrap();
@@ -217,7 +218,7 @@ fn what_is_no_socket_is_left_alone() {
 }
 
 #[test]
-fn a_path_that_cannot_be_is_told_why() {
+fn errors_of_an_impossible_path_say_why() {
     let dir = TempDir::new();
     let missing = dir.join("missing");
     assert_eq!(
@@ -242,7 +243,7 @@ fn a_path_that_cannot_be_is_told_why() {
 }
 
 #[test]
-fn a_relative_path_will_do() {
+fn a_relative_path_works() {
     let dir = TempDir::new();
     let mut command = command(&dir);
     command
@@ -259,25 +260,21 @@ fn a_relative_path_will_do() {
 
 #[test]
 fn a_signal_ends_it_and_removes_the_socket() {
-    use nix::sys::signal::{Signal, kill};
+    use nix::sys::signal::Signal;
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let dir = TempDir::new();
         let socket = dir.join("proxy.sock");
         let mut proxy = Proxy::start_at(&socket, command(&dir));
-        // Clients that are connected do not keep it.
+        // Connected clients do not delay the exit.
         let _client = proxy.client();
-        kill(
-            nix::unistd::Pid::from_raw(proxy.pid().try_into().unwrap()),
-            signal,
-        )
-        .unwrap();
+        proxy.signal(signal);
         assert_eq!(proxy.wait().code(), Some(0));
         assert!(!socket.exists());
     }
 }
 
 #[test]
-fn what_has_taken_the_place_of_its_socket_stays() {
+fn another_socket_in_the_place_of_its_own_is_left_alone() {
     let dir = TempDir::new();
     let socket = dir.join("proxy.sock");
     let mut proxy = Proxy::start_at(&socket, command(&dir));
@@ -294,7 +291,7 @@ fn what_has_taken_the_place_of_its_socket_stays() {
 }
 
 #[test]
-fn it_ends_well_when_its_socket_is_gone_already() {
+fn a_missing_socket_does_not_fail_the_exit() {
     let dir = TempDir::new();
     let socket = dir.join("proxy.sock");
     let mut proxy = Proxy::start_at(&socket, command(&dir));

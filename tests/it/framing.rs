@@ -1,21 +1,8 @@
-//! Where requests and responses end, and that nothing of a response is changed on the way.
+//! Where requests and responses end, and that responses pass unchanged.
 
-use crate::daemon::{
-    CREATE, CREATED, Ends, FakeDaemon, OK, PING, expect_error, expect_labelled_create, pair,
-};
-use crate::support::Proxy;
-use crate::wire::Wire;
+use crate::daemon::{CREATE, CREATED, OK, PING, expect_error, expect_labelled_create, pair, sent};
 
 const LIMIT: usize = 4 * 1024 * 1024;
-
-/// A client that has sent `request`, and the daemon's end after it has read the same.
-fn sent(proxy: &Proxy, daemon: &FakeDaemon, request: &str) -> (Wire, Wire) {
-    let mut client = proxy.client();
-    client.send(request);
-    let mut conn = daemon.accept();
-    conn.expect(request);
-    (client, conn)
-}
 
 #[test]
 fn a_connection_is_kept_for_the_next_request() {
@@ -52,7 +39,7 @@ fn pipelined_requests_of_a_client_that_half_closes_are_all_answered() {
     client.half_close();
     let mut conn = daemon.accept();
     conn.expect(PING);
-    // The end of the client's requests is not the end of this one's.
+    // The client has closed its side, but not within this request.
     proxy.wait_idle();
     conn.expect_silence();
     conn.send(OK);
@@ -172,7 +159,7 @@ fn a_client_that_is_not_asked_for_its_body_is_not_waited_for() {
     let (mut client, mut conn) = sent(&proxy, &daemon, EXPECTING);
     conn.send(OK);
     client.expect(OK);
-    // Whether the client sends the body nevertheless nobody can know, so the connection ends.
+    // The client may still send the body or not, so the connection cannot go on.
     client.expect_end();
     conn.expect_hangup();
 }
@@ -210,7 +197,7 @@ fn the_client_sees_the_close_that_the_daemon_announces() {
 }
 
 #[test]
-fn a_client_that_asks_for_it_is_closed_after_its_answer() {
+fn a_client_that_asks_for_a_close_gets_it_after_the_response() {
     let (proxy, daemon) = pair();
     for request in [
         "GET /_ping HTTP/1.1\r\nHost: docker\r\nConnection: x, Close\r\n\r\n",
@@ -225,7 +212,7 @@ fn a_client_that_asks_for_it_is_closed_after_its_answer() {
 }
 
 #[test]
-fn what_the_daemon_sends_instead_of_http_is_a_bad_gateway() {
+fn anything_but_http_from_the_daemon_is_a_bad_gateway() {
     let (proxy, daemon) = pair();
     let long = format!("HTTP/1.1 200 OK\r\nX: {}", "x".repeat(1 << 20));
     for garbage in [

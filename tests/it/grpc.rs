@@ -1,23 +1,22 @@
-//! HTTP/2 through the proxy: the upgrade of `/grpc` and connections that begin with it, in front
-//! of a daemon that is played frame by frame.
+//! HTTP/2 through the proxy: connections that upgrade at `/grpc` and connections that begin with
+//! HTTP/2. The daemon is played frame by frame.
 
 use std::thread;
 
-use crate::daemon::{CREATE, CREATED, Ends, FakeDaemon, OK, expect_error, pair};
-use crate::frames::{
+use support::frames::{
     ACK, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, GRPC, HEADERS, PING, PREFACE, RST_STREAM,
     SETTINGS, SWITCHED, WINDOW_UPDATE, block, fields, frame, message, next,
 };
-use crate::streams::peak_memory;
-use crate::support::{Proxy, wait_until};
-use crate::wire::{Wire, find};
+use support::{Proxy, Wire, find, wait_until};
+
+use crate::daemon::{CREATE, CREATED, FakeDaemon, OK, expect_error, pair};
 
 const STATUS: &str = "/moby.buildkit.v1.Control/Status";
 const SOLVE: &str = "/moby.buildkit.v1.frontend.LLBBridge/Solve";
 const CONTROL_SOLVE: &str = "/moby.buildkit.v1.Control/Solve";
 const UNKNOWN: &str = "/moby.buildkit.v1.Control/CreateAll";
 
-/// The head of a call, its fields as literals.
+/// The HEADERS frame of a call.
 fn call(stream: u32, path: &str) -> Vec<u8> {
     let fields = [
         (":method", "POST"),
@@ -30,7 +29,7 @@ fn call(stream: u32, path: &str) -> Vec<u8> {
     frame(HEADERS, END_HEADERS, stream, &block(&fields))
 }
 
-/// A `Solve` of the Dockerfile frontend, and something more in it of this length.
+/// A `Solve` for the Dockerfile frontend, with a field of `more` bytes that means nothing.
 fn solve(more: usize) -> Vec<u8> {
     let mut message = b"\x12\x0ddockerfile.v0".to_vec();
     if more > 0 {
@@ -47,15 +46,15 @@ fn solve(more: usize) -> Vec<u8> {
     message
 }
 
-/// The next frame, which must be of this kind.
+/// Reads the next frame and asserts that it is of type `kind`.
 fn expect(wire: &mut Wire, kind: u8) -> Frame {
     let frame = next(wire);
     assert_eq!(frame.kind, kind, "{frame:?}");
     frame
 }
 
-/// Both ends of a connection that is HTTP/2 after an upgrade, with settings and acknowledgements
-/// exchanged.
+/// Returns both ends of a connection that was upgraded to HTTP/2, after the exchange of settings.
+/// `first_window` is the initial window that the daemon announces.
 fn upgraded(proxy: &Proxy, daemon: &FakeDaemon, first_window: u32) -> (Wire, Wire) {
     let mut client = proxy.client();
     client.send(GRPC);
@@ -91,7 +90,7 @@ fn expect_call(conn: &mut Wire, stream: u32, path: &str) {
     assert_eq!(fields.len(), 6);
 }
 
-/// Reads the messages of a stream up to its end, giving windows back at once.
+/// Reads the data of a stream up to its end and opens the windows again at once.
 fn read_stream(conn: &mut Wire, stream: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {
@@ -144,7 +143,7 @@ fn the_message_of_a_build_is_labelled() {
 fn a_build_is_one_line_in_the_log_once_it_has_ended() {
     let (proxy, daemon) = pair();
     let (mut client, mut conn) = upgraded(&proxy, &daemon, 65_535);
-    // An exporter "moby" with the names, none at all, and one that makes files.
+    // The exporter "moby" with names, no exporter at all, and one that writes files.
     let image = b"\x6a\x1b\x0a\x04moby\x12\x13\x0a\x04name\x12\x0bapp:1,app:2";
     let files = b"\x6a\x05\x0a\x03tar";
     for (stream, request, status) in [
@@ -171,7 +170,7 @@ fn a_build_is_one_line_in_the_log_once_it_has_ended() {
     }
     drop((client, conn));
     proxy.wait_idle();
-    wait_until("the connection's end is told", || {
+    wait_until("the log has the end of the connection", || {
         proxy.log().contains("#2 closed")
     });
     let log = proxy.log();
@@ -191,7 +190,8 @@ fn a_build_is_one_line_in_the_log_once_it_has_ended() {
     );
 }
 
-/// Sends a call with this message, whose head is `head`; how it is refused.
+/// Makes the call `path` with the body `data` and asserts that it is refused. Returns the gRPC
+/// status and the message.
 fn refusal(path: &str, data: &[u8]) -> (String, String) {
     let (proxy, daemon) = pair();
     let (mut client, mut conn) = upgraded(&proxy, &daemon, 65_535);
@@ -207,7 +207,7 @@ fn refusal(path: &str, data: &[u8]) -> (String, String) {
             }
         }
     };
-    // The daemon has heard of the call at most, and of its end.
+    // The daemon has received the head of the call at most, and its reset.
     client.half_close();
     while conn.fill() {
         if !conn.is_ready() {
@@ -221,7 +221,7 @@ fn refusal(path: &str, data: &[u8]) -> (String, String) {
 }
 
 #[test]
-fn what_cannot_be_labelled_is_refused_with_a_status_and_a_reason() {
+fn calls_that_cannot_be_labelled_are_refused_with_a_status_and_a_reason() {
     let image = b"\x6a\x14\x0a\x04moby\x12\x0c\x0a\x04name\x12\x04app1".to_vec();
     let raw = message(&[&b"\x12\x05\x0a\x03abc"[..], &image].concat());
     let gateway = message(&[&b"\x32\x0agateway.v0"[..], &image].concat());
@@ -244,13 +244,13 @@ fn what_cannot_be_labelled_is_refused_with_a_status_and_a_reason() {
             CONTROL_SOLVE,
             &compressed,
             "12",
-            "a compressed message cannot be labelled",
+            "a compressed message cannot be read",
         ),
         (
             SOLVE,
             &compressed,
             "12",
-            "a compressed message cannot be labelled",
+            "a compressed message cannot be read",
         ),
         (
             SOLVE,
@@ -270,7 +270,7 @@ fn what_cannot_be_labelled_is_refused_with_a_status_and_a_reason() {
 }
 
 #[test]
-fn what_is_sent_along_with_the_upgrade_is_looked_at() {
+fn frames_sent_along_with_the_upgrade_are_looked_at() {
     let (proxy, daemon) = pair();
     let mut client = proxy.client();
     let hello = [PREFACE, &frame(SETTINGS, 0, 0, b"")].concat();
@@ -376,7 +376,7 @@ fn a_message_of_16_mib_goes_through_windows_of_64_kib() {
 }
 
 #[test]
-fn a_client_that_breaks_the_rules_is_told_and_both_ends_are_closed() {
+fn a_protocol_error_gets_a_goaway_and_closes_both_ends() {
     let (proxy, daemon) = pair();
     for (bytes, code) in [
         (call(2, STATUS), 1),
@@ -396,7 +396,7 @@ fn a_client_that_breaks_the_rules_is_told_and_both_ends_are_closed() {
 }
 
 #[test]
-fn an_end_that_goes_takes_the_other_with_it() {
+fn an_end_that_closes_closes_the_other() {
     let (proxy, daemon) = pair();
     let progress = frame(DATA, 0, 1, &message(b"late progress"));
     let open = || {
@@ -440,7 +440,7 @@ fn an_end_that_goes_takes_the_other_with_it() {
 }
 
 #[test]
-fn a_client_that_is_done_leaves_what_still_waits_for_the_daemon() {
+fn bytes_that_wait_for_a_window_are_sent_after_a_half_close() {
     let (proxy, daemon) = pair();
     let (mut client, mut conn) = upgraded(&proxy, &daemon, 0);
     client.send(call(1, SOLVE));
@@ -461,19 +461,19 @@ fn a_client_that_is_done_leaves_what_still_waits_for_the_daemon() {
 }
 
 #[test]
-fn what_a_client_does_not_read_waits_in_the_daemon() {
+fn bytes_that_a_client_does_not_read_wait_in_the_daemon() {
     let (proxy, daemon) = pair();
     let (mut client, mut conn) = upgraded(&proxy, &daemon, 65_535);
     client.send(call(1, STATUS));
     expect_call(&mut conn, 1, STATUS);
-    let before = peak_memory(&proxy);
+    let before = proxy.usage().peak_memory;
     let progress = frame(DATA, 0, 1, &[7; 16_000]);
     let mut sender = conn.try_clone();
     let bytes = progress.repeat(4000);
     thread::scope(|scope| {
         let blocked = scope.spawn(move || sender.try_send(bytes));
         client.expect(&progress);
-        // The other direction is open meanwhile.
+        // Meanwhile the other direction is open.
         for _ in 0..10 {
             let request = frame(DATA, 0, 1, &[1; 3000]);
             client.send(&request);
@@ -485,7 +485,7 @@ fn what_a_client_does_not_read_waits_in_the_daemon() {
         assert!(!blocked.join().unwrap(), "nobody has read all that");
     });
     conn.expect_hangup();
-    let grown = peak_memory(&proxy) - before;
+    let grown = proxy.usage().peak_memory - before;
     assert!(grown < 4 << 20, "{grown}");
 }
 

@@ -1,6 +1,6 @@
-//! What clients can do to bring the proxy down, through the real binary: too many of them, idle
-//! ones by the thousand, floods of nonsense, bodies made to be slow to read. Others are served
-//! meanwhile, and all that was taken is given back.
+//! Attempts to bring the proxy down: too many clients, thousands of idle ones, floods of bad
+//! requests, bodies crafted to be slow to parse. Meanwhile other clients are served, and afterwards
+//! the proxy holds no more than before.
 
 use std::fs;
 use std::os::unix::fs::chown;
@@ -12,48 +12,25 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use support::{Proxy, TempDir, Wire, find, wait_until};
 
-use crate::daemon::{CREATE, Ends, FakeDaemon, LABELS, OK, PING, expect_error};
-use crate::support::{Proxy, TempDir, proxy_command, wait_until};
-use crate::wire::{Wire, find};
+use crate::PROXY;
+use crate::daemon::{CREATE, FakeDaemon, LABELS, OK, PING, expect_error};
 
-/// Clients that are idle at once, where the machine allows so many.
+/// How many clients are idle at once, if the machine allows so many.
 const MANY: usize = 10_000;
 
-fn held(proxy: &Proxy, what: &str) -> usize {
-    let entries = fs::read_dir(format!("/proc/{}/{what}", proxy.pid())).unwrap();
-    entries.count()
-}
-
-/// A line of /proc/PID/status, in bytes or as a number.
-fn status(proxy: &Proxy, field: &str) -> usize {
-    let status = fs::read_to_string(format!("/proc/{}/status", proxy.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(field));
-    let mut words = line.unwrap().split_whitespace();
-    let n: usize = words.next().unwrap().parse().unwrap();
-    n * if words.next() == Some("kB") { 1024 } else { 1 }
-}
-
-/// The processor time that the proxy has used.
-fn cpu(proxy: &Proxy) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", proxy.pid())).unwrap();
-    let fields: Vec<&str> = stat[stat.rfind(')').unwrap() + 2..].split(' ').collect();
-    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-    // USER_HZ is 100 on Linux.
-    Duration::from_millis(ticks * 10)
-}
-
 fn expect_threads(proxy: &Proxy, n: usize) {
-    wait_until("its threads end", || held(proxy, "task") == n);
+    wait_until("its threads end", || proxy.usage().threads == n);
 }
 
 fn start(daemon: &FakeDaemon, args: &[&str]) -> (Proxy, TempDir) {
     let dir = TempDir::new();
-    let mut command = proxy_command();
+    let mut command = PROXY.command();
     command.args(LABELS).args(args).arg("--daemon");
     command.arg(daemon.path()).env("RUST_LOG", "info");
     let proxy = Proxy::start_at(&dir.join("proxy.sock"), command);
-    // The probe of the start is accepted, and over.
+    // The connection that tried the new proxy is over.
     proxy.wait_idle();
     expect_threads(&proxy, 2);
     (proxy, dir)
@@ -65,11 +42,11 @@ fn expect_served(client: &mut Wire) {
 }
 
 #[test]
-fn clients_beyond_the_limit_are_told_so_until_others_leave() {
+fn clients_over_the_limit_are_rejected_until_others_leave() {
     let daemon = FakeDaemon::new();
     daemon.serve_ok();
     let (proxy, _dir) = start(&daemon, &["--max-connections", "3"]);
-    let before = held(&proxy, "fd");
+    let before = proxy.usage().descriptors;
     let mut served: Vec<Wire> = (0..3).map(|_| proxy.client()).collect();
     served.iter_mut().for_each(expect_served);
     for request in [PING, CREATE].repeat(50) {
@@ -83,11 +60,11 @@ fn clients_beyond_the_limit_are_told_so_until_others_leave() {
         );
         client.expect_end();
     }
-    // More at once than are told politely, and none of them says anything.
+    // More clients at once than get a response, none of which sends anything.
     let silent: Vec<Wire> = (0..200).map(|_| proxy.client()).collect();
     served.iter_mut().for_each(expect_served);
     let count = || proxy.log().matches("clients are not served").count();
-    wait_until("it is told", || count() > 0);
+    wait_until("the log has a line", || count() > 0);
     assert_eq!(count(), 1, "{}", proxy.log());
     drop(served.pop());
     drop(silent);
@@ -95,23 +72,18 @@ fn clients_beyond_the_limit_are_told_so_until_others_leave() {
     expect_served(&mut proxy.client());
     drop(served);
     expect_threads(&proxy, 2);
-    assert_eq!(held(&proxy, "fd"), before);
+    assert_eq!(proxy.usage().descriptors, before);
 }
 
 #[test]
-fn a_limit_of_descriptors_lowers_that_of_clients_with_a_warning() {
+fn few_descriptors_lower_the_limit_of_clients_with_a_warning() {
     let daemon = FakeDaemon::new();
     daemon.serve_ok();
     let dir = TempDir::new();
     let shell = "ulimit -n 100; exec \"$0\" \"$@\"";
     let mut command = Command::new("sh");
     command
-        .args([
-            "-c",
-            shell,
-            env!("CARGO_BIN_EXE_docker-label-proxy"),
-            "--daemon",
-        ])
+        .args(["-c", shell, PROXY.path(), "--daemon"])
         .arg(daemon.path())
         .args(LABELS);
     let proxy = Proxy::start_at(&dir.join("proxy.sock"), command);
@@ -127,7 +99,7 @@ fn a_limit_of_descriptors_lowers_that_of_clients_with_a_warning() {
 }
 
 #[test]
-fn without_descriptors_it_waits_without_spinning_and_goes_on() {
+fn running_out_of_descriptors_pauses_accepting_without_spinning() {
     let daemon = FakeDaemon::new();
     daemon.serve_ok();
     let (proxy, _dir) = start(&daemon, &[]);
@@ -135,8 +107,8 @@ fn without_descriptors_it_waits_without_spinning_and_goes_on() {
     served.iter_mut().for_each(expect_served);
     let mut undialled = proxy.client();
     expect_threads(&proxy, 2 + 5);
-    // Taken away while it runs: no descriptor is left from here on.
-    let limit = held(&proxy, "fd");
+    // Lowers the limit of the running proxy to what it has: from here on no descriptor is left.
+    let limit = proxy.usage().descriptors;
     let prlimit = Command::new("prlimit")
         .args([
             "--pid",
@@ -155,19 +127,21 @@ fn without_descriptors_it_waits_without_spinning_and_goes_on() {
     for _ in 0..200 {
         served.iter_mut().for_each(expect_served);
     }
-    // A thread that tried again and again would never be found asleep.
+    // A thread that kept trying would never be found asleep.
     proxy.wait_idle();
     assert_eq!(proxy.log().matches("cannot accept").count(), 1);
     drop(served.split_off(2));
-    wait_until("descriptors are free", || held(&proxy, "fd") <= limit - 3);
+    wait_until("descriptors are free", || {
+        proxy.usage().descriptors <= limit - 3
+    });
     expect_served(&mut late);
     drop((served, late, undialled));
     expect_end_of_episode(&proxy, "clients are accepted again, after ");
 }
 
-/// Returns when the log tells that clients are served as before, which takes a client.
+/// Connects clients until the log says that the episode is over, and asserts that it says so once.
 fn expect_end_of_episode(proxy: &Proxy, line: &str) {
-    wait_until("the end is told", || {
+    wait_until("the log has the end", || {
         expect_threads(proxy, 2);
         expect_served(&mut proxy.client());
         proxy.log().contains(line)
@@ -192,12 +166,12 @@ fn the_log_counts_the_clients_that_were_not_served() {
     assert_eq!(proxy.log().matches("clients are not served").count(), 1);
 }
 
-/// The user of [`as_user`]: threads are counted by user, and other tests may run.
+/// The user of [`as_user`]. Threads are counted by user, so it differs from that of other runs.
 fn user() -> u32 {
     20_000 + std::process::id() % 40_000
 }
 
-/// A program as a user of its own, which can be kept from starting threads.
+/// A command that runs `program` as [`user`], which unlike root can be kept from starting threads.
 fn as_user(program: &str) -> Command {
     let mut command = Command::new("setpriv");
     let id = user();
@@ -206,9 +180,9 @@ fn as_user(program: &str) -> Command {
     command
 }
 
-/// Takes from the proxy all threads that it does not have yet.
+/// Lowers the limit of threads of the running proxy to what it has.
 fn allow_no_more_threads(proxy: &Proxy) {
-    let limit = format!("--nproc={}", held(proxy, "task"));
+    let limit = format!("--nproc={}", proxy.usage().threads);
     let pid = proxy.pid().to_string();
     let prlimit = as_user("prlimit").args(["--pid", &pid, &limit]).status();
     assert!(prlimit.unwrap().success());
@@ -219,13 +193,13 @@ const ATTACH: &str = "POST /containers/c/attach HTTP/1.1\r\nHost: docker\r\n\
 const SWITCH: &str = "HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
 
 #[test]
-fn without_threads_clients_are_told_so_and_nothing_hangs() {
+fn running_out_of_threads_rejects_clients_and_hangs_none() {
     let daemon = FakeDaemon::new();
     let ends = Arc::new(AtomicUsize::new(0));
     let n_ends = Arc::clone(&ends);
     daemon.serve(move |mut wire| {
         while wire.has_more() {
-            // To an upload, of which no more comes, it says nothing.
+            // The upload, of which no more than the head comes, gets no response.
             match wire.head() {
                 head if head.starts_with(b"GET") => wire.send(OK),
                 head if find(&head, b"/attach").is_some() => wire.send(SWITCH),
@@ -234,8 +208,7 @@ fn without_threads_clients_are_told_so_and_nothing_hangs() {
         }
         n_ends.fetch_add(1, Ordering::SeqCst);
     });
-    let binary = env!("CARGO_BIN_EXE_docker-label-proxy");
-    let version = as_user(binary).arg("--version").output();
+    let version = as_user(PROXY.path()).arg("--version").output();
     if !version.is_ok_and(|output| output.status.success()) {
         eprintln!("left out: the proxy cannot be run as another user");
         return;
@@ -244,7 +217,7 @@ fn without_threads_clients_are_told_so_and_nothing_hangs() {
     for path in [dir.path(), daemon.path()] {
         chown(path, Some(user()), None).unwrap();
     }
-    let mut command = as_user(binary);
+    let mut command = as_user(PROXY.path());
     command.args(LABELS).arg("--daemon").arg(daemon.path());
     let proxy = Proxy::start_at(&dir.join("proxy.sock"), command);
     proxy.wait_idle();
@@ -254,7 +227,7 @@ fn without_threads_clients_are_told_so_and_nothing_hangs() {
     allow_no_more_threads(&proxy);
     for i in 0..100 {
         let mut client = proxy.client();
-        // It may be answered, and closed, before it has asked.
+        // The proxy may answer and close before the request is sent.
         client.try_send([PING, CREATE][i % 2]);
         let message = expect_error(&client.response(), 503);
         assert!(
@@ -279,7 +252,7 @@ fn without_threads_clients_are_told_so_and_nothing_hangs() {
     upload.expect_end();
     drop(upload);
     expect_threads(&proxy, 2 + served.len());
-    // Its thread is free, and taken by the next one.
+    // Its thread is free for the next client.
     served.push(proxy.client());
     served.iter_mut().for_each(expect_served);
 
@@ -288,7 +261,7 @@ fn without_threads_clients_are_told_so_and_nothing_hangs() {
     tunnel.expect(SWITCH);
     tunnel.expect_end();
     tunnel.expect_hangup();
-    wait_until("the daemon is told of both", || {
+    wait_until("the daemon sees both ends", || {
         ends.load(Ordering::SeqCst) == 2
     });
     assert!(proxy.log().contains("cannot start a thread for a tunnel"));
@@ -301,7 +274,7 @@ fn without_threads_clients_are_told_so_and_nothing_hangs() {
 }
 
 #[test]
-fn half_open_tunnels_by_the_hundred_take_nothing_from_others() {
+fn hundreds_of_half_open_tunnels_leave_others_served() {
     const EACH: usize = 100;
     let daemon = FakeDaemon::new();
     let (ended, gone) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -324,7 +297,7 @@ fn half_open_tunnels_by_the_hundred_take_nothing_from_others() {
         }
     });
     let (proxy, _dir) = start(&daemon, &[]);
-    let before = held(&proxy, "fd");
+    let before = proxy.usage().descriptors;
     let mut tunnels = Vec::new();
     for i in 0..3 * EACH {
         let mut client = proxy.client();
@@ -337,7 +310,7 @@ fn half_open_tunnels_by_the_hundred_take_nothing_from_others() {
         client.expect(SWITCH);
         match i % 3 {
             0 => client.half_close(),
-            // The daemon has ended its side, and still reads.
+            // The daemon has closed its side, but still reads.
             1 => client.expect_end(),
             _ => client.expect_silence(),
         }
@@ -356,11 +329,11 @@ fn half_open_tunnels_by_the_hundred_take_nothing_from_others() {
         gone.load(Ordering::SeqCst) == 3 * EACH
     });
     expect_threads(&proxy, 2);
-    assert_eq!(held(&proxy, "fd"), before);
+    assert_eq!(proxy.usage().descriptors, before);
 }
 
 #[test]
-fn thousands_of_idle_clients_leave_service_as_it_is_and_nothing_behind() {
+fn thousands_of_idle_clients_leave_others_served_and_nothing_behind() {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
     let daemon = FakeDaemon::new();
@@ -370,26 +343,26 @@ fn thousands_of_idle_clients_leave_service_as_it_is_and_nothing_behind() {
     if n < MANY {
         eprintln!("{n} clients rather than {MANY}: there are {hard} descriptors");
     }
-    let before = (held(&proxy, "fd"), status(&proxy, "VmRSS:"));
+    let before = proxy.usage();
     let clients: Vec<UnixStream> = (0..n).map(|_| proxy.connect()).collect();
-    wait_until("all are connected", || status(&proxy, "Threads:") == 2 + n);
+    wait_until("all are connected", || proxy.usage().threads == 2 + n);
     expect_served(&mut proxy.client());
-    let each = (status(&proxy, "VmRSS:") - before.1) / n;
+    let each = (proxy.usage().memory - before.memory) / n;
     assert!(each < 40 << 10, "an idle client costs {each} bytes");
     drop(clients);
     expect_threads(&proxy, 2);
-    assert_eq!(held(&proxy, "fd"), before.0);
-    // glibc keeps some stacks for later threads.
-    let after = status(&proxy, "VmRSS:");
+    assert_eq!(proxy.usage().descriptors, before.descriptors);
+    // glibc keeps some stacks for threads to come.
+    let after = proxy.usage().memory;
     assert!(
-        after < before.1 + (64 << 20),
+        after < before.memory + (64 << 20),
         "{} bytes, then {after}",
-        before.1
+        before.memory
     );
 }
 
 #[test]
-fn floods_of_nonsense_change_nothing_for_others() {
+fn floods_of_bad_requests_leave_others_served() {
     let daemon = FakeDaemon::new();
     daemon.serve_ok();
     let (proxy, _dir) = start(&daemon, &[]);
@@ -409,17 +382,17 @@ fn floods_of_nonsense_change_nothing_for_others() {
             expect_served(&mut other);
         }
         if i == 2000 {
-            warm = status(&proxy, "VmRSS:");
+            warm = proxy.usage().memory;
         }
     }
     drop(other);
     expect_threads(&proxy, 2);
-    let after = status(&proxy, "VmRSS:");
+    let after = proxy.usage().memory;
     assert!(after < warm + (16 << 20), "{warm} bytes, then {after}");
 }
 
 #[test]
-fn heads_made_to_be_large_are_refused() {
+fn oversized_heads_are_refused() {
     let daemon = FakeDaemon::new();
     daemon.serve_ok();
     let (proxy, _dir) = start(&daemon, &[]);
@@ -428,14 +401,14 @@ fn heads_made_to_be_large_are_refused() {
         let mut client = proxy.client();
         let mut head = start.clone();
         head.extend(line.repeat((1 << 20) / line.len() + 1));
-        // It is answered before the end.
+        // The response comes before the end of the request.
         client.try_send(&head);
         assert_eq!(client.response().status(), 431);
     }
 }
 
 #[test]
-fn bodies_made_to_be_slow_to_read_are_not() {
+fn bodies_crafted_to_be_slow_are_parsed_in_linear_time() {
     let daemon = FakeDaemon::new();
     daemon.serve(|mut wire| {
         while wire.has_more() {
@@ -492,7 +465,7 @@ fn bodies_made_to_be_slow_to_read_are_not() {
             "libpod/containers",
             "libpod/pods",
         ] {
-            let before = cpu(&proxy);
+            let before = proxy.cpu_time();
             let mut client = proxy.client();
             client.try_send(format!(
                 "POST /v1.41/{path}/create HTTP/1.1\r\nHost: docker\r\nContent-Length: {}\r\n\r\n",
@@ -504,8 +477,8 @@ fn bodies_made_to_be_slow_to_read_are_not() {
                 matches!(status, 201 | 400 | 413 | 501 | 502),
                 "{status} {path}"
             );
-            // Tenths of a second where it is linear, tens of seconds where it is not.
-            let used = cpu(&proxy) - before;
+            // Tenths of a second if parsing is linear, tens of seconds if it is quadratic.
+            let used = proxy.cpu_time() - before;
             let start = &body[..body.len().min(50)];
             assert!(used < Duration::from_secs(3), "{path} {start}: {used:?}");
         }
@@ -533,28 +506,29 @@ fn one_create_makes_a_limited_number_of_volumes() {
     ));
     let message = expect_error(&client.response(), 400);
     assert!(message.contains("more than 1000"), "{message}");
-    // The next one begins to count anew.
+    // Subrequests are counted for each request.
     client.send(CREATE);
     client.expect(OK);
 }
 
 #[test]
-fn clients_that_never_read_hold_no_more_than_the_sockets_do() {
+fn clients_that_never_read_cost_no_more_than_socket_buffers() {
     const TUNNEL: &str = "POST /containers/c/attach HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
     let daemon = FakeDaemon::new();
     daemon.serve(|mut wire| {
         if wire.has_more() {
             let request = wire.request();
-            let endless = match request.line().contains("attach") {
-                true => "HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n",
-                false => "HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n",
+            let endless = if request.line().contains("attach") {
+                "HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
+            } else {
+                "HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n"
             };
             wire.send(endless);
             while wire.try_send([0; 1 << 16]) {}
         }
     });
     let (proxy, _dir) = start(&daemon, &[]);
-    let before = status(&proxy, "VmRSS:");
+    let before = proxy.usage().memory;
     let mut clients = Vec::new();
     for i in 0..100 {
         let mut client = proxy.client();
@@ -566,7 +540,7 @@ fn clients_that_never_read_hold_no_more_than_the_sockets_do() {
         client.expect("HTTP/1.1 ");
         clients.push(client);
     }
-    let each = (status(&proxy, "VmRSS:") - before) / clients.len();
+    let each = (proxy.usage().memory - before) / clients.len();
     assert!(each < 256 << 10, "{each} bytes");
     drop(clients);
     expect_threads(&proxy, 2);

@@ -1,15 +1,10 @@
-//! Integration tests: the real binary in front of a scripted daemon, for what a real one does
-//! not do on demand. No engine and no root needed.
+//! Integration tests: the real binary in front of a scripted daemon, which does what a real one
+//! does not do on demand. They need neither an engine nor root.
 
-// A test binary has no outside, and what goes wrong in its helpers is a failed test.
-#![allow(unreachable_pub, clippy::unwrap_used)]
-
-#[path = "../support/mod.rs"]
-mod support;
+#![allow(unreachable_pub, reason = "nothing in a test binary is reachable")]
+#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 mod daemon;
-mod frames;
-mod wire;
 
 mod cli;
 mod creates;
@@ -18,7 +13,14 @@ mod ends;
 mod framing;
 mod grpc;
 mod load;
-mod questions;
+mod log;
 mod requests;
 mod resources;
 mod streams;
+mod strict;
+mod subrequests;
+
+use support::Program;
+
+/// The proxy under test.
+const PROXY: Program = Program::new(env!("CARGO_BIN_EXE_docker-label-proxy"));

@@ -1,24 +1,27 @@
-//! What of a request reaches the daemon, however it arrives.
+//! What the daemon receives of a request, however the request is delivered.
 //!
-//! The requests are files in tests/requests, each named for the rule that it keeps or breaks.
-//! `valid/NAME.http` stands next to `NAME.forwarded`, what the daemon gets; `invalid/NAME.http`
-//! next to `NAME.refused`, status and message of the proxy's answer, behind which it closes the
-//! connection. `refused/NAME.http` is good HTTP that cannot be labelled, and the connection goes
-//! on behind its `NAME.refused`. With `BLESS=1` in the environment the outcomes are written
-//! instead of compared: read the diff.
+//! The requests are the corpus in tests/requests, each named for the rule that it keeps or breaks:
+//!
+//! - `valid/NAME.http` is forwarded; `NAME.forwarded` has what the daemon receives.
+//! - `invalid/NAME.http` is refused, and the connection closed; `NAME.refused` has the status and
+//!   the message of the refusal.
+//! - `refused/NAME.http` is valid HTTP that cannot be labelled. It has a `NAME.refused` too, but
+//!   the connection goes on.
+//!
+//! With `BLESS=1` in the environment the outcomes are written instead of compared: read the diff.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use crate::daemon::{CREATE, CREATED, Ends, FakeDaemon, PING, expect_error, pair};
-use crate::support::Proxy;
-use crate::wire::{Framing, Message, Text, Wire};
+use support::{Framing, Message, Proxy, Text, Wire};
+
+use crate::daemon::{CREATE, CREATED, FakeDaemon, PING, expect_error, pair};
 
 const NOT_FOUND: &str = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
 
-/// The places at which to cut `bytes` before sending: nowhere, behind each line, at one place
-/// each, everywhere.
+/// The ways to deliver `bytes`: whole, line by line, in two pieces cut at each place, and byte by
+/// byte.
 fn deliveries(bytes: &[u8]) -> impl Iterator<Item = Vec<&[u8]>> {
     let whole = std::iter::once(vec![bytes]);
     let in_lines = std::iter::once(bytes.split_inclusive(|&b| b == b'\n').collect());
@@ -27,12 +30,13 @@ fn deliveries(bytes: &[u8]) -> impl Iterator<Item = Vec<&[u8]>> {
     whole.chain(in_lines).chain(in_two).chain(in_bytes)
 }
 
-/// Whether the client keeps the connection open behind this request.
+/// Whether the connection goes on after this request.
 fn goes_on(request: &Message) -> bool {
     let connection = request.header("connection").join(",").to_ascii_lowercase();
-    match request.line().ends_with("HTTP/1.0") {
-        true => connection.contains("keep-alive"),
-        false => !connection.contains("close"),
+    if request.line().ends_with("HTTP/1.0") {
+        connection.contains("keep-alive")
+    } else {
+        !connection.contains("close")
     }
 }
 
@@ -42,7 +46,7 @@ fn send(client: &mut Wire, pieces: &[&[u8]]) {
     }
 }
 
-/// The corpus files of a directory, each with the place of its outcome.
+/// The corpus files of a directory, each with the path of its outcome.
 fn corpus(directory: &str, outcome: &str) -> Vec<(Vec<u8>, PathBuf)> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/requests")
@@ -56,14 +60,14 @@ fn corpus(directory: &str, outcome: &str) -> Vec<(Vec<u8>, PathBuf)> {
             .is_some_and(|extension| extension == "http")
     });
     files.sort();
-    assert!(files.len() > 20, "the corpus is there");
+    assert!(files.len() > 20, "the corpus is missing");
     files
         .iter()
         .map(|path| (fs::read(path).unwrap(), path.with_extension(outcome)))
         .collect()
 }
 
-/// What the outcome should be; `actual` when it is to be written.
+/// Returns the outcome at `path`, after writing `actual` there if `BLESS` is set.
 fn expected(path: &Path, actual: &[u8]) -> Vec<u8> {
     if std::env::var_os("BLESS").is_some() {
         fs::write(path, actual).unwrap();
@@ -71,7 +75,7 @@ fn expected(path: &Path, actual: &[u8]) -> Vec<u8> {
     fs::read(path).unwrap_or_default()
 }
 
-/// Sends a request or several, answers each, and returns what the daemon got.
+/// Delivers one request or several, answers each, and returns what the daemon received.
 fn exchange(
     proxy: &Proxy,
     daemon: &FakeDaemon,
@@ -81,7 +85,7 @@ fn exchange(
     let mut client = proxy.client();
     let mut sender = client.try_clone();
     let (mut conn, requests) = thread::scope(|scope| {
-        // Bytes one by one fill the socket soon while the proxy waits for an answer.
+        // Single bytes soon fill the socket while the proxy waits for a response.
         scope.spawn(|| send(&mut sender, pieces));
         let mut conn = daemon.accept();
         let mut requests = Vec::new();
@@ -94,7 +98,7 @@ fn exchange(
     });
     drop(sender);
     if n_requests > 1 {
-        // What may come of what is behind the last request has come.
+        // Whatever the proxy makes of bytes after the last request has arrived by now.
         proxy.wait_idle();
     }
     drop(client);
@@ -145,7 +149,7 @@ fn a_create_behind_a_valid_request_is_labelled() {
     }
 }
 
-/// Like [`exchange`], of as many requests as the proxy takes `bytes` for.
+/// Like [`exchange`], with as many requests as the proxy sees in `bytes`.
 fn exchange_all(proxy: &Proxy, daemon: &FakeDaemon, bytes: &[u8]) -> Vec<Message> {
     let mut client = proxy.client();
     client.send(bytes);
@@ -165,7 +169,7 @@ fn exchange_all(proxy: &Proxy, daemon: &FakeDaemon, bytes: &[u8]) -> Vec<Message
     requests
 }
 
-/// A request as bytes, a chunked body in one chunk: its chunks are the proxy's own affair.
+/// The bytes of a request, with a chunked body in one chunk: the proxy is free in cutting chunks.
 fn to_bytes(message: &Message) -> Vec<u8> {
     let mut bytes = message.head.clone();
     match message.framing() {
@@ -214,7 +218,7 @@ fn invalid_requests_are_refused_however_they_are_delivered() {
                 Text(pieces[0])
             );
         }
-        // Nothing behind it is a request.
+        // Nothing after it is taken for a request.
         let with_create = [&bytes, CREATE.as_bytes()].concat();
         let status = |refused: &str| refused[..3].to_owned();
         for pieces in [vec![&with_create[..]], with_create.chunks(1).collect()] {
@@ -225,7 +229,7 @@ fn invalid_requests_are_refused_however_they_are_delivered() {
 }
 
 #[test]
-fn what_cannot_be_labelled_is_refused_and_the_connection_goes_on() {
+fn unlabellable_requests_are_refused_and_the_connection_goes_on() {
     let (proxy, daemon) = pair();
     for (bytes, outcome) in corpus("refused", "refused") {
         let name = outcome.display();
@@ -259,7 +263,7 @@ fn what_cannot_be_labelled_is_refused_and_the_connection_goes_on() {
 }
 
 #[test]
-fn a_head_that_is_cut_short_gets_nothing_and_sends_nothing() {
+fn a_truncated_head_is_not_forwarded() {
     let (proxy, daemon) = pair();
     let bytes = PING.as_bytes();
     for n in 1..bytes.len() {
@@ -328,7 +332,7 @@ fn endless_heads_are_refused() {
     let (proxy, daemon) = pair();
     let long = with_fields(&format!("X: {}\r\n", "x".repeat(1 << 20)));
     let many = with_fields(&"X: y\r\n".repeat(1024));
-    // A head without an end is refused where the limit is, not where the client ends it.
+    // A head without an end is refused at the limit.
     let endless = &long[..1 << 20];
     for request in [&long, endless, &many] {
         let mut client = proxy.client();
@@ -344,7 +348,7 @@ fn endless_heads_are_refused() {
 }
 
 #[test]
-fn a_streamed_body_with_bad_chunks_never_ends_well() {
+fn a_streamed_body_with_malformed_chunks_is_never_completed() {
     let (proxy, daemon) = pair();
     let head = "POST /images/load HTTP/1.1\r\nHost: docker\r\nTransfer-Encoding: chunked\r\n\r\n";
     for bad in [
@@ -397,7 +401,7 @@ fn a_chunk_that_makes_the_body_larger_than_any_number_is_refused() {
 }
 
 #[test]
-fn deep_json_is_carried_along_but_no_label() {
+fn deep_json_passes_except_in_labels() {
     let (proxy, daemon) = pair();
     let deep = format!("{}{}", "[".repeat(20_000), "]".repeat(20_000));
     let create = |body: &str| {

@@ -1,60 +1,11 @@
-//! Threads, descriptors and memory: what many clients take is given back.
+//! Threads, descriptors and memory: the proxy gives back what its clients took.
 
-use std::fs;
 use std::sync::Barrier;
 use std::thread;
 
-use crate::daemon::{CREATE, CREATED, Ends, FakeDaemon, OK, PING, pair};
-use crate::support::{Proxy, wait_until};
-use crate::wire::Wire;
+use support::{Proxy, Wire};
 
-/// What the proxy holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Held {
-    threads: usize,
-    descriptors: usize,
-}
-
-fn held(proxy: &Proxy) -> Held {
-    let count = |what| {
-        fs::read_dir(format!("/proc/{}/{what}", proxy.pid()))
-            .unwrap()
-            .count()
-    };
-    Held {
-        threads: count("task"),
-        descriptors: count("fd"),
-    }
-}
-
-/// The memory that is its own now, in bytes.
-fn memory(proxy: &Proxy) -> usize {
-    let statm = fs::read_to_string(format!("/proc/{}/statm", proxy.pid())).unwrap();
-    let mut pages = statm
-        .split(' ')
-        .skip(1)
-        .map(|n| n.parse::<usize>().unwrap());
-    (pages.next().unwrap() - pages.next().unwrap()) * 4096
-}
-
-/// What it holds when it serves nobody.
-pub fn at_rest(proxy: &Proxy) -> Held {
-    let mut rest = held(proxy);
-    wait_until("the probe of the start is over", || {
-        proxy.wait_idle();
-        rest = held(proxy);
-        rest.threads == 2
-    });
-    rest
-}
-
-pub fn expect_at_rest(proxy: &Proxy, before: Held) {
-    let mut now = before;
-    wait_until(&format!("what it holds is {before:?} again"), || {
-        now = held(proxy);
-        now == before
-    });
-}
+use crate::daemon::{CREATE, CREATED, FakeDaemon, OK, PING, pair};
 
 fn serving_pair() -> (Proxy, FakeDaemon) {
     let (proxy, daemon) = pair();
@@ -75,29 +26,29 @@ fn serving_pair() -> (Proxy, FakeDaemon) {
 #[test]
 fn many_requests_on_one_connection_leave_nothing_behind() {
     let (proxy, _daemon) = serving_pair();
-    let before = at_rest(&proxy);
+    let before = proxy.at_rest();
     let mut client = proxy.client();
     let mut early = 0;
     for i in 0..10_000 {
         client.send(if i % 2 == 0 { PING } else { CREATE });
         client.expect(OK);
         if i == 1000 {
-            early = memory(&proxy);
+            early = proxy.usage().memory;
         }
     }
     assert!(
-        memory(&proxy) < early + (1 << 20),
+        proxy.usage().memory < early + (1 << 20),
         "{early} after 1000, {} after 10,000",
-        memory(&proxy)
+        proxy.usage().memory
     );
     drop(client);
-    expect_at_rest(&proxy, before);
+    proxy.expect_at_rest(before);
 }
 
 #[test]
 fn many_clients_at_once_leave_nothing_behind() {
     let (proxy, _daemon) = serving_pair();
-    let before = at_rest(&proxy);
+    let before = proxy.at_rest();
     let round = || {
         let barrier = Barrier::new(200);
         thread::scope(|scope| {
@@ -113,8 +64,8 @@ fn many_clients_at_once_leave_nothing_behind() {
                 });
             }
         });
-        expect_at_rest(&proxy, before);
-        memory(&proxy)
+        proxy.expect_at_rest(before);
+        proxy.usage().memory
     };
     let after_first = round();
     let after_third = (round(), round()).1;
@@ -127,7 +78,7 @@ fn many_clients_at_once_leave_nothing_behind() {
 #[test]
 fn clients_that_vanish_leave_nothing_behind() {
     let (proxy, daemon) = pair();
-    let before = at_rest(&proxy);
+    let before = proxy.at_rest();
     let tunnel = "POST /containers/c/attach HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
     let upload = "POST /images/load HTTP/1.1\r\nHost: docker\r\nContent-Length: 1000000\r\n\r\n";
     let mut kept: Vec<Wire> = Vec::new();
@@ -151,21 +102,21 @@ fn clients_that_vanish_leave_nothing_behind() {
             conn.expect(request);
             conn.send(response);
             client.expect(response);
-            // The daemon keeps its end.
+            // The daemon keeps its end open.
             kept.push(conn);
         }
-        // Half a head, half a create.
+        // Half a head, and a create that lacks a byte.
         proxy.client().send("GET /_ping HT");
         proxy.client().send(&CREATE[..CREATE.len() - 1]);
     }
-    expect_at_rest(&proxy, before);
+    proxy.expect_at_rest(before);
     kept.iter().for_each(Wire::expect_hangup);
 }
 
 #[test]
 fn a_daemon_that_vanishes_leaves_nothing_behind() {
     let (proxy, daemon) = pair();
-    let before = at_rest(&proxy);
+    let before = proxy.at_rest();
     let tunnel = "POST /containers/c/attach HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
     for _ in 0..20 {
         for (request, response) in [
@@ -187,5 +138,5 @@ fn a_daemon_that_vanishes_leaves_nothing_behind() {
             client.expect_end();
         }
     }
-    expect_at_rest(&proxy, before);
+    proxy.expect_at_rest(before);
 }

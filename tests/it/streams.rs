@@ -1,14 +1,13 @@
-//! Tunnels and long streams: who may send when, and what becomes of one end when the other
-//! closes, half-closes or vanishes.
+//! Tunnels and long streams: which end may send when, and what one end sees when the other closes,
+//! half-closes or vanishes.
 
-use std::fs;
 use std::thread;
 
+use support::{Proxy, Wire, find};
+
 use crate::daemon::{
-    CREATE, CREATED, Ends, FakeDaemon, OK, PING, expect_error, expect_labelled_create, pair,
+    CREATE, CREATED, FakeDaemon, OK, PING, expect_error, expect_labelled_create, pair, sent,
 };
-use crate::support::Proxy;
-use crate::wire::{Wire, find};
 
 const ATTACH: &str = "POST /v1.41/containers/c/attach?stream=1&stdin=1 HTTP/1.1\r\nHost: docker\r\n\
      Connection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 0\r\n\r\n";
@@ -20,16 +19,7 @@ const EVENTS: &str = "GET /v1.41/events HTTP/1.1\r\nHost: docker\r\n\r\n";
 const STREAM: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
 const LAST_CHUNK: &str = "0\r\n\r\n";
 
-/// A client that has sent `request`, and the daemon's end after it has read the same.
-fn sent(proxy: &Proxy, daemon: &FakeDaemon, request: &str) -> (Wire, Wire) {
-    let mut client = proxy.client();
-    client.send(request);
-    let mut conn = daemon.accept();
-    conn.expect(request);
-    (client, conn)
-}
-
-/// The same after the daemon's `response` has arrived.
+/// Like [`sent`], after `response` has come back unchanged.
 fn answered(proxy: &Proxy, daemon: &FakeDaemon, request: &str, response: &str) -> (Wire, Wire) {
     let (mut client, mut conn) = sent(proxy, daemon, request);
     conn.send(response);
@@ -44,7 +34,7 @@ fn expect_both_ways(client: &mut Wire, conn: &mut Wire) {
         conn.send("\0down\r\n\r\n");
         client.expect("\0down\r\n\r\n");
     }
-    // A create is but bytes here.
+    // In a tunnel a create is only bytes.
     client.send(CREATE);
     conn.expect(CREATE);
 }
@@ -72,7 +62,7 @@ fn attach_takes_the_connection_over_without_an_upgrade_too() {
 }
 
 #[test]
-fn what_comes_along_with_the_verdict_is_part_of_the_tunnel() {
+fn output_sent_along_with_the_switch_is_part_of_the_tunnel() {
     let (proxy, daemon) = pair();
     let (mut client, mut conn) = sent(&proxy, &daemon, ATTACH);
     conn.send(format!("{UPGRADED}early output"));
@@ -81,7 +71,7 @@ fn what_comes_along_with_the_verdict_is_part_of_the_tunnel() {
 }
 
 #[test]
-fn what_the_client_sends_too_early_waits_for_the_verdict() {
+fn input_sent_too_early_waits_for_the_switch() {
     let (proxy, daemon) = pair();
     let mut client = proxy.client();
     client.send(format!("{ATTACH}early "));
@@ -138,7 +128,7 @@ fn an_error_without_length_to_an_attach_ends_with_the_connection() {
         ATTACH,
         "HTTP/1.1 404 Not Found\r\n\r\nNo such container: c\r\n",
     );
-    // Not a tunnel: what comes now is a request that nobody will answer, or else labelled.
+    // This is not a tunnel: a create that the client sends now must not reach the daemon as it is.
     client.try_send(CREATE);
     proxy.wait_idle();
     conn.expect_silence();
@@ -147,7 +137,7 @@ fn an_error_without_length_to_an_attach_ends_with_the_connection() {
 }
 
 #[test]
-fn no_upgrade_is_asked_for_where_none_is_looked_into() {
+fn upgrades_are_not_requested_at_other_endpoints() {
     let (proxy, daemon) = pair();
     for target in [
         "GET /info",
@@ -220,24 +210,24 @@ fn the_end_of_output_is_passed_on_and_late_input_arrives() {
 }
 
 #[test]
-fn a_vanished_client_is_seen_by_the_daemon_in_both_directions() {
+fn a_vanished_client_hangs_up_on_the_daemon_in_both_directions() {
     let (proxy, daemon) = pair();
     for (request, response) in [(ATTACH, UPGRADED), (EVENTS, STREAM), (EVENTS, "")] {
         let (client, conn) = answered(&proxy, &daemon, request, response);
         drop(client);
         conn.expect_hangup();
     }
-    // One that has said that its input is over before.
+    // A client that has half-closed before.
     let (mut client, mut conn) = answered(&proxy, &daemon, ATTACH, UPGRADED);
     client.half_close();
     conn.expect_end();
     drop(client);
     conn.expect_hangup();
-    // One that has asked for an upgrade and goes before the verdict.
+    // A client that leaves before the daemon has answered its upgrade.
     let (client, conn) = sent(&proxy, &daemon, ATTACH);
     drop(client);
     conn.expect_hangup();
-    // One that has sent the next request already.
+    // A client that has already sent the next request.
     let (mut client, conn) = sent(&proxy, &daemon, EVENTS);
     client.send(CREATE);
     proxy.wait_idle();
@@ -246,7 +236,7 @@ fn a_vanished_client_is_seen_by_the_daemon_in_both_directions() {
 }
 
 #[test]
-fn the_daemon_dying_ends_a_tunnel() {
+fn a_dead_daemon_ends_a_tunnel() {
     let (proxy, daemon) = pair();
     for response in [UPGRADED, HIJACKED] {
         let (mut client, mut conn) = answered(&proxy, &daemon, ATTACH, response);
@@ -267,7 +257,7 @@ fn a_response_that_breaks_off_is_not_completed() {
         format!("{STREAM}3\r\nabc\r\n0\r\n"),
         format!("{STREAM}5\r\nabc"),
         STREAM.to_owned(),
-        // Not chunks any more: what follows cannot be told from the next response.
+        // Malformed chunks: what follows could be the next response.
         format!("{STREAM}3\r\nabcdef\r\n0\r\n\r\n"),
     ] {
         let (mut client, mut conn) = sent(&proxy, &daemon, EVENTS);
@@ -284,7 +274,7 @@ fn a_response_that_breaks_off_is_not_completed() {
 }
 
 #[test]
-fn what_is_there_of_a_response_is_passed_on_before_the_rest_exists() {
+fn each_piece_of_a_response_passes_before_the_rest_exists() {
     let (proxy, daemon) = pair();
     let (mut client, mut conn) = answered(&proxy, &daemon, EVENTS, STREAM);
     for piece in ["1\r\na\r\n", "3", "\r\nab", "c\r", "\n", "0\r\n", "\r\n"] {
@@ -307,7 +297,7 @@ fn what_is_there_of_a_response_is_passed_on_before_the_rest_exists() {
 }
 
 #[test]
-fn what_is_there_of_a_body_is_passed_on_before_the_rest_exists() {
+fn each_piece_of_a_body_passes_before_the_rest_exists() {
     let (proxy, daemon) = pair();
     let head = "POST /build HTTP/1.1\r\nHost: docker\r\nTransfer-Encoding: chunked\r\n\r\n";
     let mut client = proxy.client();
@@ -327,9 +317,10 @@ fn what_is_there_of_a_body_is_passed_on_before_the_rest_exists() {
     expect_labelled_create(&mut client, &mut conn);
 }
 
-/// A request whose body is as long as given, and too long to be held back anywhere.
+/// More bytes than the sockets in between can hold.
 const BIG: usize = 8 << 20;
 
+/// The head of an upload of `n` bytes.
 fn upload(n: usize) -> String {
     format!("POST /images/load HTTP/1.1\r\nHost: docker\r\nContent-Length: {n}\r\n\r\n")
 }
@@ -357,7 +348,7 @@ fn an_early_refusal_arrives_although_the_client_still_sends() {
 }
 
 #[test]
-fn an_early_answer_leaves_the_rest_of_the_body_its_way() {
+fn the_rest_of_a_body_passes_after_an_early_response() {
     let (proxy, daemon) = pair();
     let (mut client, mut conn) = sent(&proxy, &daemon, &upload(BIG));
     conn.send(OK);
@@ -370,14 +361,14 @@ fn an_early_answer_leaves_the_rest_of_the_body_its_way() {
 }
 
 #[test]
-fn an_answer_arrives_while_the_daemon_reads_nothing() {
+fn a_response_arrives_while_the_daemon_reads_nothing() {
     let (proxy, daemon) = pair();
     let mut client = proxy.client();
     let mut sender = client.try_clone();
     thread::scope(|scope| {
         scope.spawn(move || {
             sender.send(upload(BIG));
-            // More than the sockets on the way hold, so it blocks until it is closed.
+            // Blocks until the connection is closed.
             sender.try_send(vec![0; BIG])
         });
         let mut conn = daemon.accept();
@@ -392,7 +383,7 @@ fn an_answer_arrives_while_the_daemon_reads_nothing() {
 }
 
 #[test]
-fn a_client_that_vanishes_during_an_upload_is_not_taken_for_done() {
+fn an_upload_cut_off_by_the_client_is_not_completed() {
     let (proxy, daemon) = pair();
     let mut client = proxy.client();
     client.send(upload(BIG));
@@ -430,7 +421,7 @@ fn a_client_that_reads_nothing_does_not_fill_the_memory() {
     let (proxy, daemon) = pair();
     let (mut client, conn) = answered(&proxy, &daemon, EVENTS, "HTTP/1.1 200 OK\r\n\r\n");
     let mut sender = conn.try_clone();
-    let before = peak_memory(&proxy);
+    let before = proxy.usage().peak_memory;
     thread::scope(|scope| {
         let blocked = scope.spawn(move || sender.try_send(vec![b'x'; 64 << 20]));
         proxy.wait_idle();
@@ -440,9 +431,9 @@ fn a_client_that_reads_nothing_does_not_fill_the_memory() {
     });
     conn.expect_hangup();
     assert!(
-        peak_memory(&proxy) - before < 4 << 20,
+        proxy.usage().peak_memory - before < 4 << 20,
         "grew from {before} to {}",
-        peak_memory(&proxy)
+        proxy.usage().peak_memory
     );
 }
 
@@ -453,7 +444,7 @@ fn bodies_of_any_size_pass_in_constant_memory() {
     let (proxy, daemon) = pair();
     let piece: Vec<u8> = (0..PIECE).map(|i| (i * 7 + i / 251) as u8).collect();
     let (mut client, mut conn) = sent(&proxy, &daemon, &upload(PIECE * PIECES));
-    let before = peak_memory(&proxy);
+    let before = proxy.usage().peak_memory;
     thread::scope(|scope| {
         scope.spawn(|| (0..PIECES).for_each(|_| client.send(&piece)));
         (0..PIECES).for_each(|_| assert!(conn.take(PIECE) == piece));
@@ -474,18 +465,8 @@ fn bodies_of_any_size_pass_in_constant_memory() {
     });
     expect_labelled_create(&mut client, &mut conn);
     assert!(
-        peak_memory(&proxy) - before < 4 << 20,
+        proxy.usage().peak_memory - before < 4 << 20,
         "grew from {before} to {}",
-        peak_memory(&proxy)
+        proxy.usage().peak_memory
     );
-}
-
-/// The most memory that the proxy has had so far, in bytes.
-pub fn peak_memory(proxy: &Proxy) -> usize {
-    let status = fs::read_to_string(format!("/proc/{}/status", proxy.pid())).unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .unwrap();
-    line.trim_end_matches("kB").trim().parse::<usize>().unwrap() * 1024
 }

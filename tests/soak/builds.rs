@@ -1,5 +1,5 @@
-//! Builds with the classic builder, with BuildKit and with buildx where it is installed, and
-//! commits: the image is labelled, and holds what was sent.
+//! Builds with the classic builder, with BuildKit and with buildx if it is installed, and commits:
+//! the image is labelled and has the content that was sent.
 
 use std::env;
 use std::fs;
@@ -8,9 +8,11 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use support::{Kind, docker};
+
 use crate::client::{Client, Done, Fail, success};
-use crate::engine::{BUILD_STEP, Kind};
-use crate::operation::{Operation, docker};
+use crate::engine::BUILD_STEP;
+use crate::operation::Operation;
 use crate::random::Data;
 use crate::tar;
 
@@ -25,7 +27,7 @@ fn dockerfile(op: &mut Operation<'_>) -> String {
     )
 }
 
-/// Reads the file `path` of a container through the proxy.
+/// Reads the file `path` of a container through the proxy, and checks that it is `data`.
 pub fn check_file(op: &Operation<'_>, container: &str, path: &str, data: Data) -> Done {
     let mut client = op.proxy()?;
     check_file_at(&mut client, container, path, data.clone())?;
@@ -48,7 +50,7 @@ fn check_file_at(client: &mut Client, container: &str, path: &str, data: Data) -
     tar::check(&mut client.body(&head), data)
 }
 
-/// The image is labelled and has the file; it is removed.
+/// Checks that the image is labelled and has the file, and removes it.
 fn check_image(op: &mut Operation<'_>, image: &str, data: Data) -> Done {
     op.check_labels(Kind::Image, image)?;
     if op.random.one_in(2) {
@@ -147,8 +149,8 @@ pub fn buildx(op: &mut Operation<'_>) -> Done {
     check_image(op, &image, data)
 }
 
-/// Whether the docker command has the plugin, or the tests have brought it, in which case it is
-/// put where `config` says; no configuration of the user's counts.
+/// Whether the docker command has buildx, regardless of the user's configuration. If
+/// tests/engine.sh has installed it, it is linked into the configuration at `config`.
 pub fn has_buildx(config: &Path) -> bool {
     let brought = env::var_os("DOCKER_LABEL_PROXY_TEST_PLUGINS").map(PathBuf::from);
     if let Some(plugins) = brought.filter(|dir| dir.join("docker-buildx").exists()) {

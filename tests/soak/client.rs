@@ -1,5 +1,5 @@
-//! A client that speaks HTTP over a socket and reports what goes wrong, rather than panicking:
-//! while the daemon restarts much does. What it means that something went wrong is told here too.
+//! A client that speaks HTTP over a socket. It returns errors rather than panicking, since much
+//! goes wrong while the daemon restarts, and it classifies them.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
@@ -9,22 +9,21 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
+use support::{Framing, Message, find};
 
-use crate::wire::{Framing, Message, find};
-
-/// The longest that nothing may happen on a connection where something must.
+/// How long a connection may be silent when something must happen on it.
 const SILENCE: Duration = Duration::from_secs(120);
 
 /// Why an operation did not succeed.
 #[derive(Debug)]
 pub enum Fail {
-    /// A connection broke, or the proxy gave an error: fine while the daemon restarts.
+    /// A connection broke, or the proxy reported an error. Expected while the daemon restarts.
     Broken(String),
-    /// The daemon itself said no, in an answer that is complete.
+    /// The daemon itself refused, in a complete response.
     Declined(String),
-    /// What is never right: other bytes, no labels, a success that is none.
+    /// Never right: other bytes, missing labels, a success that was none.
     Wrong(String),
-    /// Nothing happened for too long, which is never right either.
+    /// Never right either: nothing happened for too long.
     Stuck(String),
 }
 
@@ -62,7 +61,7 @@ impl fmt::Display for Fail {
 }
 
 impl Fail {
-    /// The same, with what was going on.
+    /// The same failure, with what was going on.
     pub fn during(self, what: &str) -> Fail {
         let say = |text: String| format!("{what}: {text}");
         match self {
@@ -73,14 +72,15 @@ impl Fail {
         }
     }
 
-    /// What it means that this error message came where success was expected.
+    /// Classifies an error response that came in place of a success.
     pub fn said(status: u16, text: &str) -> Fail {
         let text: String = text.trim().chars().take(500).collect();
         let what = format!("{status} {text}");
-        // A 400 is about what was asked, which was right when it was sent.
-        match text.contains("docker-label-proxy") || status == 400 {
-            true => Fail::Broken(what),
-            false => Fail::Declined(what),
+        // All requests are well-formed, so a 400 means that one was damaged on its way.
+        if text.contains("docker-label-proxy") || status == 400 {
+            Fail::Broken(what)
+        } else {
+            Fail::Declined(what)
         }
     }
 }
@@ -118,7 +118,7 @@ impl Client {
         Ok(self.stream.shutdown(Shutdown::Write)?)
     }
 
-    /// The next head, interim ones left out.
+    /// Reads the next head that is not an interim one.
     pub fn head(&mut self) -> Done<Message> {
         loop {
             while find(&self.unread, b"\r\n\r\n").is_none() {
@@ -155,7 +155,7 @@ impl Client {
         }
     }
 
-    /// The next response with its body.
+    /// Reads the next response with its body.
     pub fn response(&mut self) -> Done<Message> {
         let mut head = self.head()?;
         let mut body = Vec::new();
@@ -164,21 +164,21 @@ impl Client {
         Ok(head)
     }
 
-    /// A request with a JSON body or none, and its response.
+    /// Sends a request with a JSON body or none, and reads the response.
     pub fn ask(&mut self, method: &str, target: &str, body: Option<&str>) -> Done<Message> {
         self.send(request(method, target, body))?;
         self.response()
             .map_err(|fail| fail.during(&format!("{method} {target}")))
     }
 
-    /// The same, where nothing but success is expected; the JSON in the answer, or null.
+    /// The same, for a request that should succeed. Returns the JSON of the response, or null.
     pub fn succeed(&mut self, method: &str, target: &str, body: Option<&str>) -> Done<Value> {
         let answer = self.ask(method, target, body)?;
         success(&answer).map_err(|fail| fail.during(&format!("{method} {target}")))
     }
 }
 
-/// The JSON in an answer that must be a success.
+/// Returns the JSON of a response that should be a success, or null.
 pub fn success(answer: &Message) -> Done<Value> {
     match answer.status() {
         200..=299 => Ok(serde_json::from_slice(&answer.body).unwrap_or(Value::Null)),
@@ -190,7 +190,7 @@ impl Read for Client {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if self.unread.is_empty() {
             return match self.stream.read(buf) {
-                // What a UNIX socket says when the other end closed with something unread.
+                // A UNIX socket reports this if the other end closed with something unread.
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(0),
                 other => other,
             };
@@ -214,11 +214,11 @@ pub fn request(method: &str, target: &str, body: Option<&str>) -> String {
     }
 }
 
-/// The content of a response as it comes; an end before its time is an error.
+/// Reads the content of a response as it comes. A premature end is an error.
 pub struct Body<'c> {
     client: &'c mut Client,
     framing: Framing,
-    /// Of the length, or of the chunk.
+    /// The bytes left of the body or of the chunk.
     left: usize,
     is_over: bool,
     is_first: bool,

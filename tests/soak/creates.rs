@@ -1,12 +1,13 @@
-//! Containers, networks and volumes: in JSON as odd as clients may write it, and by the command.
+//! Containers, networks and volumes, created by odd JSON and by the docker command.
 
 use std::io::empty;
 
+use support::Kind;
+
 use crate::client::{Done, Fail, broken, wrong};
-use crate::engine::Kind;
 use crate::operation::Operation;
 
-/// What a client can write for labels, as members of a JSON object. None must keep ours out.
+/// Labels of a client, as members of a JSON object. The operator's must win over all of them.
 const LABELS: &[&str] = &[
     "",
     r#""Labels":null"#,
@@ -31,7 +32,7 @@ const UNKNOWN: &[&str] = &[
     r#""Un\u006bnown":"\ud83d\udc33 \u0000""#,
 ];
 
-/// An object of these members and odd ones, in any order.
+/// A JSON object of these members and odd ones, in any order.
 fn odd(op: &mut Operation<'_>, members: &[String]) -> String {
     let mut members = members.to_vec();
     members.push((*op.random.pick(LABELS)).to_owned());
@@ -79,7 +80,7 @@ pub fn container_raw(op: &mut Operation<'_>) -> Done {
             .proxy()?
             .succeed("POST", &format!("/containers/{name}/wait"), None)?;
         if end["StatusCode"] != 0 {
-            // Killed with the daemon.
+            // It was killed with the daemon.
             return Err(Fail::Broken(format!("{name} ended with {end}")));
         }
     }
@@ -154,7 +155,7 @@ pub fn volume(op: &mut Operation<'_>) -> Done {
             op.check_labels(Kind::Volume, &name)?;
             op.remove(Kind::Volume, &name)
         }
-        // Without a name, for the daemon to give one.
+        // Without a name: the daemon chooses one.
         1 => {
             let body = odd(op, &[]);
             let made = op.create("/volumes/create", &body)?;

@@ -1,5 +1,5 @@
-//! The private engine: started, restarted and asked here, always past the proxy. What happened
-//! while its daemon was away is excused by the windows that are kept here.
+//! The private engine, started, restarted and asked directly, never through the proxy. It remembers
+//! when the daemon was away: what fails then is excused.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,28 +8,27 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use support::{Kind, TempDir};
 
 use crate::client::{Client, Done, broken};
-pub use crate::support::Kind;
-use crate::support::TempDir;
 
-/// How long after the daemon answers again an operation may still see what a restart breaks.
+/// How long a restart may still break operations after the daemon answers again.
 const AFTERMATH: Duration = Duration::from_secs(3);
 
-/// What the commands of our build steps contain. The classic builder makes a container for each
-/// step, which nobody can label and which the build removes.
+/// A mark in the commands of our build steps. The classic builder creates a container for each
+/// step, which cannot be labelled and which the build removes.
 pub const BUILD_STEP: &str = "soak-build-step";
-/// What it writes for a step that runs nothing.
+/// The mark of the classic builder for a step that runs nothing.
 const NO_COMMAND: &str = "#(nop)";
 
-/// Something that the engine has.
+/// An object of the engine.
 pub struct Object {
     pub kind: Kind,
-    /// By which it is known and removed.
+    /// The ID or name by which it is removed.
     pub id: String,
     pub name: String,
     pub labels: Value,
-    /// A container of a build step.
+    /// Whether it is the container of a build step.
     pub is_build_step: bool,
 }
 
@@ -62,7 +61,7 @@ impl Engine {
         self.dir.path()
     }
 
-    /// Ends the daemon with the signal and starts it again; returns when it answers.
+    /// Ends the daemon with the signal and starts it again. Returns once it answers.
     pub fn restart(&self, signal: &str) -> Result<(), String> {
         self.windows.lock().unwrap().push((Instant::now(), None));
         let result = self.script(&["restart"], &[signal]);
@@ -92,7 +91,7 @@ impl Engine {
             .args(before)
             .arg(self.dir.path())
             .args(after);
-        // A file rather than a pipe, which the engine would hold open.
+        // The engine would hold a pipe open, so this is a file.
         let errors = self.dir.join("errors");
         let file = std::fs::File::create(&errors).map_err(|error| error.to_string())?;
         let status = command
@@ -113,12 +112,12 @@ impl Engine {
         Client::connect(&self.socket())
     }
 
-    /// Asks the engine, which must have an answer.
+    /// Asks the engine for JSON.
     pub fn get(&self, target: &str) -> Done<Value> {
         self.connect()?.succeed("GET", target, None)
     }
 
-    /// Removes an object; whether it is gone is seen when they are listed again.
+    /// Removes an object. If that fails, the next listing shows it.
     pub fn remove(&self, object: &Object) -> Done {
         let id = &object.id;
         let target = match object.kind {
@@ -130,8 +129,8 @@ impl Engine {
         self.connect()?.ask("DELETE", &target, None).map(|_| ())
     }
 
-    /// All that it has, but for what every engine has, and images without a name: such are the
-    /// steps of a build, which nobody can label.
+    /// Lists all objects except those that every engine has, and images without a name: these are
+    /// steps of builds, which cannot be labelled.
     pub fn objects(&self) -> Done<Vec<Object>> {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
@@ -187,7 +186,7 @@ impl Engine {
         Ok(objects)
     }
 
-    /// An object as the engine describes it, and its labels.
+    /// Inspects an object. Returns its description and its labels.
     pub fn inspect(&self, kind: Kind, name: &str) -> Done<(Value, Value)> {
         let object = self.get(&format!(
             "/{kind}s/{name}{}",
@@ -200,9 +199,10 @@ impl Engine {
             Kind::Container | Kind::Image => object["Config"]["Labels"].clone(),
             _ => object["Labels"].clone(),
         };
-        match object.is_object() {
-            true => Ok((object, labels)),
-            false => broken(format!("{kind} {name} is no object")),
+        if object.is_object() {
+            Ok((object, labels))
+        } else {
+            broken(format!("{kind} {name} is not an object"))
         }
     }
 }

@@ -1,26 +1,17 @@
-//! A soak: clients of many sorts at work side by side, through the real proxy to a private engine
-//! whose daemon is restarted under them, for SOAK_SECONDS (20 by default).
+//! A soak: clients of many kinds work side by side, through the real proxy, on a private engine
+//! whose daemon is restarted under them. It lasts `SOAK_SECONDS` (20).
 //!
-//! The work is done in rounds. In a round operations are drawn from a shuffled deck, so that all
-//! sorts have their turn; at its end all clients are gone, and the proxy must be back at what it
-//! held before the first one. SOAK_SEED repeats the choices of a run, as far as time lets them be
-//! the same. Without root or a Docker daemon that can be started, it is left out.
+//! The soak works in rounds. A round draws operations from a shuffled deck, so every kind gets its
+//! turn. At the end of a round all clients are gone, and the proxy must hold no more than before
+//! the first one. `SOAK_SEED` repeats the choices of a run, as far as timing allows. Without root,
+//! or without a Docker daemon to start, the soak is left out.
 
 #![allow(unreachable_pub, reason = "nothing of a program is reachable")]
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
-    reason = "all of it is a test, though none has the attribute"
+    reason = "this is a test, although nothing has the attribute"
 )]
-
-#[path = "../support/mod.rs"]
-mod support;
-#[allow(
-    dead_code,
-    reason = "shared with the integration tests, which use the rest"
-)]
-#[path = "../it/wire.rs"]
-mod wire;
 
 mod builds;
 mod client;
@@ -47,23 +38,27 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use libtest_mimic::{Arguments, Failed, Trial};
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::geteuid;
+use support::{Program, Proxy, TempDir};
 
 use client::{Done, Fail};
 use engine::Engine;
 use operation::Operation;
 use random::Random;
-use support::{Proxy, TempDir, proxy_command};
 use tally::{Tally, add};
 use watch::Samples;
+
+/// The proxy under test.
+const PROXY: Program = Program::new(env!("CARGO_BIN_EXE_docker-label-proxy"));
 
 /// The value of the second label.
 const NOTE_VALUE: &str = r#"say "hi" 'there' \ $HOME a=b {{.Name}} %41+ # ünïcödé 🐳"#;
 
-/// How long an operation may take; an image of more than 1 GB gets more.
+/// The longest that an operation may take.
 const OPERATION: Duration = Duration::from_secs(300);
+/// The longest that an operation with an image of more than 1 GB may take.
 const LARGE_OPERATION: Duration = Duration::from_secs(900);
 
-/// How many clients work side by side.
+/// The number of clients that work side by side.
 const N_WORKERS: usize = 6;
 
 type Run = fn(&mut Operation<'_>) -> Done;
@@ -99,10 +94,10 @@ const LARGE: Sort = ("save and load, large", transfers::save_and_load_large);
 
 type Doing = (&'static str, Instant, Duration);
 
-/// A run.
+/// A run of the soak.
 struct Soak {
     seed: u64,
-    /// The value of the first label, and what all names begin with.
+    /// The value of the first label, and the prefix of all names.
     job: String,
     engine: Engine,
     proxy: Proxy,
@@ -116,17 +111,17 @@ struct Soak {
     large_image: u64,
     sorts: Vec<Sort>,
     deck: Mutex<Vec<Sort>>,
-    /// What each worker does, since when, and until when it should be done.
+    /// What each worker does, since when, and how long it may take.
     doing: Vec<Mutex<Option<Doing>>>,
     count: AtomicU64,
-    /// What the daemon gets, or got, in this round.
+    /// The signal that the daemon gets in this round, if any.
     signal: Mutex<Option<&'static str>>,
     is_interrupted: Arc<AtomicBool>,
 }
 
 fn main() -> ExitCode {
     let args = Arguments::from_args();
-    // For the thread that waits for them; commands that are started get none of it.
+    // All threads leave these signals to the one that waits for them. Commands do not inherit it.
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGINT);
     signals.add(Signal::SIGTERM);
@@ -143,15 +138,18 @@ fn main() -> ExitCode {
     if let (Some(reason), false) = (reason, args.list) {
         eprintln!("the soak is left out: {reason}");
     }
-    let run = move || match soak(&is_interrupted) {
-        true => Ok(()),
-        false => Err(Failed::without_message()),
+    let run = move || {
+        if soak(&is_interrupted) {
+            Ok(())
+        } else {
+            Err(Failed::without_message())
+        }
     };
     let trials = vec![Trial::test("soak", run).with_ignored_flag(reason.is_some())];
     libtest_mimic::run(&args, trials).exit_code()
 }
 
-/// Why there can be no soak here.
+/// Returns why the soak has to be left out, if it has.
 fn left_out() -> Option<&'static str> {
     let path = env::var_os("PATH").unwrap_or_default();
     let mut dirs = env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
@@ -171,11 +169,11 @@ fn number(name: &str) -> Option<u64> {
     Some(
         value
             .parse()
-            .unwrap_or_else(|_| panic!("{name}={value} is no number")),
+            .unwrap_or_else(|_| panic!("{name}={value} is not a number")),
     )
 }
 
-/// Runs it; whether all was right.
+/// Runs the soak. Returns whether it found nothing wrong.
 fn soak(is_interrupted: &Arc<AtomicBool>) -> bool {
     let seconds = number("SOAK_SECONDS").unwrap_or(20);
     let is_long = seconds >= 300;
@@ -194,7 +192,7 @@ fn soak(is_interrupted: &Arc<AtomicBool>) -> bool {
     };
     let job = format!("soak{}x", std::process::id());
     let dir = TempDir::new();
-    let mut command = proxy_command();
+    let mut command = PROXY.command();
     command
         .arg("--daemon")
         .arg(engine.socket())
@@ -203,9 +201,10 @@ fn soak(is_interrupted: &Arc<AtomicBool>) -> bool {
         command.args(["--label", &label]);
     }
     let mut sorts = SORTS.to_vec();
-    match builds::has_buildx(&dir.join("docker-config")) {
-        true => sorts.push(BUILDX),
-        false => println!("soak: no buildx here, so without it"),
+    if builds::has_buildx(&dir.join("docker-config")) {
+        sorts.push(BUILDX);
+    } else {
+        println!("soak: no buildx here, so without it");
     }
     let soak = Soak {
         seed,
@@ -242,16 +241,13 @@ impl Soak {
         };
         for n in 0.. {
             let left = time.saturating_sub(start.elapsed());
-            // The second round of the short run, in which the daemon restarts, is never left out.
-            let is_over = match is_long {
-                true => left < length / 3,
-                false => n == 2,
-            };
+            // The short run always has a second round, in which the daemon restarts.
+            let is_over = if is_long { left < length / 3 } else { n == 2 };
             let is_over = is_over || self.is_interrupted.load(Ordering::Relaxed);
             if is_over || self.tally.violations.lock().unwrap().len() >= 20 {
                 break;
             }
-            // In the short run the daemon is restarted once, in the long one every third round.
+            // The short run restarts the daemon once, the long one every third round.
             let restart = match (is_long, n) {
                 (false, 1) => Some(*Random::new(self.seed).pick(&["KILL", "TERM"])),
                 (true, n) if n % 3 == 1 => Some(if n % 2 == 1 { "KILL" } else { "TERM" }),
@@ -334,7 +330,7 @@ impl Soak {
         });
     }
 
-    /// One client after the other until `end`, and for as long as a large image is on its way.
+    /// Runs one client after the other until `end`, or until the large image has been transferred.
     fn work(&self, worker: usize, mut random: Random, mut first: Option<Sort>, end: Instant) {
         let large = || {
             self.doing[0]
@@ -361,14 +357,14 @@ impl Soak {
             *self.doing[worker].lock().unwrap() = None;
             let is_excused = self.engine.was_away_since(start);
             if is_excused && matches!(result, Err(Fail::Broken(_))) {
-                // The daemon is away: not all of the deck in vain.
+                // The daemon is away. The pause keeps the deck from being used up in vain.
                 thread::sleep(Duration::from_millis(300));
             }
             self.tally.count(sort, result, is_excused);
         }
     }
 
-    /// The next of a deck that is shuffled when it is used up.
+    /// Draws from the deck, which is filled and shuffled when it is empty.
     fn draw(&self, random: &mut Random) -> Sort {
         let mut deck = self.deck.lock().unwrap();
         if deck.is_empty() {
@@ -378,7 +374,7 @@ impl Soak {
         deck.pop().expect("it was filled")
     }
 
-    /// What the workers do; one that hangs ends it all, since nobody can wait for it.
+    /// Describes what the workers do. Gives up if one hangs, since it cannot be joined.
     fn watch_workers(&self) -> String {
         let mut doing = Vec::new();
         for worker in &self.doing {
@@ -394,7 +390,7 @@ impl Soak {
         doing.join(", ")
     }
 
-    /// Ends everything at once, with what is known by then.
+    /// Ends the process at once, with the findings so far.
     fn give_up(&self) -> ! {
         self.conclude();
         self.engine.stop();
@@ -409,7 +405,7 @@ impl Soak {
         *self.signal.lock().unwrap()
     }
 
-    /// Prints the summary; whether all was right.
+    /// Prints the summary. Returns whether nothing was wrong.
     fn conclude(&self) -> bool {
         self.conclude_memory();
         let is_interrupted = self.is_interrupted.load(Ordering::Relaxed);

@@ -1,10 +1,12 @@
-//! Clients that vanish, are killed, say nonsense or nothing. The proxy must not mind; what they
-//! leave is looked at when all is quiet.
+//! Clients that vanish, get killed, send nonsense or nothing. The proxy must cope. What they leave
+//! on the engine is checked at the end of the round.
 
 use std::fs;
 use std::io::{self, Read};
 use std::thread;
 use std::time::Duration;
+
+use support::Kind;
 
 use crate::client::{Client, Done, Fail, broken, request, wrong};
 use crate::operation::Operation;
@@ -30,12 +32,12 @@ pub fn bad_requests(op: &mut Operation<'_>) -> Done {
     for _ in 0..20 {
         let mut client = op.proxy()?;
         let bad = *op.random.pick(BAD);
-        // What is refused need not be read.
+        // The proxy need not read what it refuses.
         let _ = client.send(bad);
         let _ = client.half_close();
         match client.head() {
             Ok(head) if head.status() < 400 => {
-                return wrong(format!("{bad:?} was taken: {head:?}"));
+                return wrong(format!("{bad:?} was accepted: {head:?}"));
             }
             Ok(_) | Err(Fail::Broken(_)) => (),
             Err(fail) => return Err(fail.during(bad)),
@@ -63,7 +65,7 @@ pub fn idle(op: &mut Operation<'_>) -> Done {
         clients.push(client);
     }
     thread::sleep(Duration::from_millis(op.random.below(500)));
-    // Those that were halfway go on, some at least.
+    // Some of the half-sent requests are completed.
     for (n, client) in clients.iter_mut().enumerate() {
         if n % 3 == 1 && op.random.one_in(2) {
             client.send("st: d\r\n\r\n")?;
@@ -75,7 +77,7 @@ pub fn idle(op: &mut Operation<'_>) -> Done {
     Ok(())
 }
 
-/// Requests that are broken off in the middle of what they send or get.
+/// A request that is cut off while it is sent or answered.
 pub fn vanish(op: &mut Operation<'_>) -> Done {
     let name = op.name("vanish");
     let mut client = op.proxy()?;
@@ -116,7 +118,7 @@ pub fn vanish(op: &mut Operation<'_>) -> Done {
     client.send(head)?;
     if body > 0 {
         let data = op.data(body);
-        // The daemon may have seen that it is no archive.
+        // The daemon may notice early that this is not an archive.
         let _ = op.send_pieces(&mut client, data, false);
     } else {
         let mut sink = [0; 1 << 14];
@@ -127,10 +129,10 @@ pub fn vanish(op: &mut Operation<'_>) -> Done {
     }
     drop(client);
     crate::tally::add(&op.soak.tally.killed, 1);
-    op.remove(crate::engine::Kind::Container, &name)
+    op.remove(Kind::Container, &name)
 }
 
-/// Commands that are killed in the middle of what they do.
+/// A command that is killed while it works.
 pub fn killed(op: &mut Operation<'_>) -> Done {
     let name = op.name("killed");
     let endless = || io::repeat(b'x');
@@ -195,5 +197,5 @@ pub fn killed(op: &mut Operation<'_>) -> Done {
             op.kill_early(import, endless(), 300)?;
         }
     }
-    op.remove(crate::engine::Kind::Container, &name)
+    op.remove(Kind::Container, &name)
 }

@@ -1,6 +1,5 @@
-//! What every operation works with: names, chance, both sockets and the docker command.
+//! What every operation works with: names, randomness, both sockets and the docker command.
 
-use std::env;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
@@ -12,10 +11,10 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use serde_json::Value;
+use support::{Kind, docker};
 
 use crate::Soak;
 use crate::client::{Client, Done, Fail, broken, request, wrong};
-use crate::engine::Kind;
 use crate::random::Random;
 use crate::tally::add;
 
@@ -26,7 +25,7 @@ const COMMAND: Duration = Duration::from_secs(240);
 pub struct Operation<'s> {
     pub soak: &'s Soak,
     pub random: Random,
-    /// What all its names begin with.
+    /// The prefix of all its names.
     pub name: String,
 }
 
@@ -46,7 +45,7 @@ impl Operation<'_> {
         format!("{}-{what}", self.name)
     }
 
-    /// A length of data: none, some bytes, around the size of buffers, or a lot.
+    /// A random length: none, some bytes, around the size of buffers, or a lot.
     pub fn length(&mut self) -> u64 {
         let most = self.soak.most_data;
         match self.random.below(8) {
@@ -58,7 +57,7 @@ impl Operation<'_> {
         }
     }
 
-    /// Data of its own.
+    /// Random data of this length.
     pub fn data(&mut self, length: u64) -> crate::random::Data {
         crate::random::Data::new(self.random.next(), length)
     }
@@ -68,25 +67,26 @@ impl Operation<'_> {
         add(&self.soak.tally.compared, n);
     }
 
-    /// Asks the engine whether the object is labelled; it has answered that it made it.
+    /// Checks that the engine has the object, which it has created, with the labels.
     pub fn check_labels(&self, kind: Kind, name: &str) -> Done<Value> {
         let (object, labels) = self
             .soak
             .engine
             .inspect(kind, name)
             .map_err(|fail| match fail {
-                // It was made, so it must be there.
+                // It was created, so a 404 means that it was lost.
                 Fail::Declined(what) => Fail::Broken(what),
                 other => other,
             })?;
         add(&self.soak.tally.checked, 1);
-        match self.soak.is_labelled(&labels) {
-            true => Ok(object),
-            false => wrong(format!("{kind} {name} has the labels {labels}")),
+        if self.soak.is_labelled(&labels) {
+            Ok(object)
+        } else {
+            wrong(format!("{kind} {name} has the labels {labels}"))
         }
     }
 
-    /// The same, with the volumes of the container.
+    /// The same for a container and its volumes.
     pub fn check_container(&self, name: &str) -> Done<Value> {
         let object = self.check_labels(Kind::Container, name)?;
         for mount in object["Mounts"].as_array().into_iter().flatten() {
@@ -97,7 +97,8 @@ impl Operation<'_> {
         Ok(object)
     }
 
-    /// A container for others to work with; its stdin is open, and the first client's end ends it.
+    /// Creates a container for others to work with. Its stdin closes when the first client that
+    /// attaches to it leaves.
     pub fn container(&self, name: &str, script: &str) -> Done {
         let body = serde_json::json!({
             "Image": "busybox", "Cmd": ["sh", "-c", script], "StopSignal": "SIGKILL",
@@ -127,7 +128,7 @@ impl Operation<'_> {
         }
     }
 
-    /// Sends a body in pieces of any size, by its length or in chunks.
+    /// Sends a body in pieces of random size, with its length or in chunks.
     pub fn upload(
         &mut self,
         client: &mut Client,
@@ -136,9 +137,10 @@ impl Operation<'_> {
         length: u64,
     ) -> Done {
         let is_chunked = self.random.one_in(2);
-        let framing = match is_chunked {
-            true => "Transfer-Encoding: chunked".to_owned(),
-            false => format!("Content-Length: {length}"),
+        let framing = if is_chunked {
+            "Transfer-Encoding: chunked".to_owned()
+        } else {
+            format!("Content-Length: {length}")
         };
         client.send(format!("{head}{framing}\r\n\r\n"))?;
         self.send_pieces(client, body, is_chunked)?;
@@ -174,7 +176,7 @@ impl Operation<'_> {
         }
     }
 
-    /// A create written in one of many ways; returns what the daemon answered.
+    /// Sends a create, written in one of many ways. Returns the JSON of the response.
     pub fn create(&mut self, path: &str, body: &str) -> Done<Value> {
         let path = match self.random.below(5) {
             0 => format!("/v1.40{path}"),
@@ -195,7 +197,7 @@ impl Operation<'_> {
                 let expect = format!("{head}Expect: 100-continue\r\n");
                 self.upload(&mut client, &expect, body.as_bytes(), body.len() as u64)?;
             }
-            // Others before and behind it on the connection.
+            // With other requests before and after it on the connection.
             _ => {
                 let ping = request("GET", "/_ping", None);
                 client.send(format!(
@@ -204,7 +206,7 @@ impl Operation<'_> {
                 ))?;
                 client.response()?;
                 let answer = client.response()?;
-                // Which the daemon may have been too far away for.
+                // The daemon may have been away by then.
                 let pong = client.response()?;
                 crate::client::success(&pong)?;
                 if pong.text() != "OK" {
@@ -233,7 +235,7 @@ impl Operation<'_> {
         command
     }
 
-    /// Runs a command to its end with `input`; what it prints is returned whole.
+    /// Runs a command to its end, with `input` on its stdin.
     pub fn finish(&self, mut command: Command, input: impl Read + Send) -> Done<Finished> {
         let what = format!("{:?}", command.get_args().collect::<Vec<_>>());
         let mut child = command
@@ -248,7 +250,7 @@ impl Operation<'_> {
         thread::scope(|scope| {
             scope.spawn(move || {
                 let mut input = input;
-                // A command need not read all.
+                // The command need not read everything.
                 let _ = std::io::copy(&mut input, &mut stdin).and_then(|_| stdin.flush());
             });
             let out = scope.spawn(move || {
@@ -279,21 +281,21 @@ impl Operation<'_> {
         })
     }
 
-    /// Runs a command that must succeed; returns what it printed.
+    /// Runs a command that should succeed. Returns its output.
     pub fn succeed(&self, command: Command, input: impl Read + Send) -> Done<Vec<u8>> {
         let what = format!("{:?}", command.get_args().collect::<Vec<_>>());
         let finished = self.finish(command, input)?;
         let stderr = &finished.stderr;
-        match finished.is_success {
-            true => Ok(finished.stdout),
-            false if stderr.contains("Error response from daemon") => {
-                Err(Fail::said(500, stderr).during(&what))
-            }
-            false => broken(format!("{what}: {stderr}")),
+        if finished.is_success {
+            Ok(finished.stdout)
+        } else if stderr.contains("Error response from daemon") {
+            Err(Fail::said(500, stderr).during(&what))
+        } else {
+            broken(format!("{what}: {stderr}"))
         }
     }
 
-    /// Starts a command and kills it before it may be done. What it leaves is looked at later.
+    /// Starts a command and kills it, probably before it is done. What it leaves is checked later.
     pub fn kill_early(
         &mut self,
         mut command: Command,
@@ -319,7 +321,7 @@ impl Operation<'_> {
         Ok(())
     }
 
-    /// A file or directory of its own, gone with the operation.
+    /// A path for a file or directory of the operation, which is removed with it.
     pub fn path(&self, what: &str) -> PathBuf {
         let dir = self.soak.dir.join(&self.name);
         let _ = fs::create_dir(&dir);
@@ -333,7 +335,7 @@ impl Drop for Operation<'_> {
     }
 }
 
-/// Waits for a child; whether it succeeded, or nothing if it still runs.
+/// Waits for a child. Returns whether it succeeded, or `None` if it still runs.
 fn wait(child: &mut Child, limit: Duration) -> Option<bool> {
     let start = Instant::now();
     loop {
@@ -347,19 +349,9 @@ fn wait(child: &mut Child, limit: Duration) -> Option<bool> {
     }
 }
 
-/// Kills a command with what it has started.
+/// Kills a command and everything that it has started.
 pub fn kill_group(child: &mut Child) {
     let pid = i32::try_from(child.id()).unwrap();
     let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
     let _ = child.wait();
-}
-
-/// The docker command: `DOCKER`, or the machine's own rather than one that shadows it.
-pub fn docker() -> PathBuf {
-    let own = PathBuf::from("/usr/bin/docker");
-    match env::var_os("DOCKER") {
-        Some(docker) => docker.into(),
-        None if own.exists() => own,
-        None => "docker".into(),
-    }
 }

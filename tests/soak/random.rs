@@ -1,5 +1,5 @@
-//! Chance that a seed decides, and bytes that are known without being kept: who receives them can
-//! tell every one that was lost, altered or moved.
+//! Random numbers that a seed decides, and data that can be checked without being stored: the
+//! receiver notices every byte that is lost, altered or moved.
 
 use std::io::{self, Read};
 use std::sync::OnceLock;
@@ -41,9 +41,9 @@ impl Random {
     }
 }
 
-/// Bytes of noise from which all data are cut.
+/// The size of the noise that all data are cut from, in bytes.
 const NOISE: usize = 1 << 18;
-/// A piece of data: a stamp, and noise from a place that the stamp decides.
+/// The size of a piece of data, in bytes: a stamp, and noise from a place that the stamp decides.
 const PIECE: u64 = 1 << 16;
 
 fn noise() -> &'static [u8] {
@@ -56,7 +56,7 @@ fn noise() -> &'static [u8] {
     })
 }
 
-/// The `len` bytes that belong to `id`; read from the start, or compared with what arrives.
+/// The `len` bytes that belong to `id`, to be sent or to be compared with what arrives.
 #[derive(Clone)]
 pub struct Data {
     id: u64,
@@ -69,19 +69,19 @@ impl Data {
         Data { id, at: 0, len }
     }
 
-    /// How many bytes are still to come.
+    /// The number of bytes that are left.
     pub fn left(&self) -> u64 {
         self.len - self.at
     }
 
-    /// All that is still to come.
+    /// All bytes that are left.
     pub fn bytes(mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         self.read_to_end(&mut bytes).expect("reading cannot fail");
         bytes
     }
 
-    /// Takes `came` for what comes next; says where it is something else.
+    /// Compares `came` with the bytes that come next. Returns the first difference as an error.
     pub fn check(&mut self, mut came: &[u8]) -> Result<(), String> {
         let mut expected = vec![0; came.len().min(1 << 16)];
         while !came.is_empty() {

@@ -1,21 +1,22 @@
-//! What flows while a container runs: attach and exec both ways, logs and events.
+//! Streams of running containers: attach and exec in both directions, logs and events.
 
 use std::io::{Read, empty};
 use std::thread;
 
+use support::Kind;
+
 use crate::client::{Client, Done, Fail, broken, request, success, wrong};
-use crate::engine::Kind;
 use crate::operation::Operation;
 use crate::random::{Data, Random};
 
 const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: tcp\r\n";
 
-/// What the daemon says of an error within a tunnel. Our data are noise, never that.
+/// Whether this is an error message of the daemon within a tunnel. Our data are noise, never text.
 fn is_text(bytes: &[u8]) -> bool {
     bytes.len() > 8 && bytes.ends_with(b"\n") && bytes.is_ascii()
 }
 
-/// The content of the daemon's next frame; nothing at the end.
+/// Reads the content of the daemon's next frame. Returns `None` at the end.
 fn frame(client: &mut Client) -> Done<Option<Vec<u8>>> {
     let mut header = [0; 8];
     let n = client.read(&mut header)?;
@@ -26,9 +27,10 @@ fn frame(client: &mut Client) -> Done<Option<Vec<u8>>> {
     if !matches!(header[..4], [1 | 2, 0, 0, 0]) {
         let mut rest = header.to_vec();
         client.take(500).read_to_end(&mut rest)?;
-        return match is_text(&rest) {
-            true => broken(String::from_utf8_lossy(&rest)),
-            false => wrong(format!("no frame: {header:?}")),
+        return if is_text(&rest) {
+            broken(String::from_utf8_lossy(&rest))
+        } else {
+            wrong(format!("no frame: {header:?}"))
         };
     }
     let length = u32::from_be_bytes(header[4..].try_into().unwrap());
@@ -83,7 +85,7 @@ fn echo(op: &mut Operation<'_>, client: &mut Client, data: Data, closes_at_once:
     }
 }
 
-/// Expects that the connection becomes a tunnel.
+/// Checks that the connection becomes a tunnel.
 fn hijacked(client: &mut Client) -> Done {
     let head = client.head()?;
     match head.status() {
@@ -146,7 +148,7 @@ fn check_output(op: &Operation<'_>, out: &[u8], mut data: Data) -> Done {
     Ok(())
 }
 
-/// For a container that waits until it is removed.
+/// The script of a container that waits until it is removed.
 const WAITS: &str = "sleep 1000";
 
 pub fn exec(op: &mut Operation<'_>) -> Done {
@@ -184,7 +186,8 @@ pub fn exec_command(op: &mut Operation<'_>) -> Done {
     op.remove(Kind::Container, &name)
 }
 
-/// Checks that lines come in order, each once; `text` may end within one.
+/// Checks that lines come in order, each once. `text` may end within one. Returns whether it has
+/// all of them.
 fn check_lines(text: &[u8], name: &str, n_lines: u64) -> Done<bool> {
     let text = String::from_utf8_lossy(text);
     let whole = text.ends_with('\n');
@@ -195,9 +198,10 @@ fn check_lines(text: &[u8], name: &str, n_lines: u64) -> Done<bool> {
             return wrong(format!("line {n} of the log is {line:?}"));
         }
     }
-    match n_whole as u64 > n_lines {
-        true => wrong(format!("{n_whole} lines of {n_lines}")),
-        false => Ok(n_whole as u64 == n_lines),
+    if n_whole as u64 > n_lines {
+        wrong(format!("{n_whole} lines of {n_lines}"))
+    } else {
+        Ok(n_whole as u64 == n_lines)
     }
 }
 
@@ -211,7 +215,7 @@ pub fn logs(op: &mut Operation<'_>) -> Done {
     let name = op.name("logs");
     let n_lines = 1 + op.random.below(3000);
     op.container(&name, &printer(&name, n_lines, WAITS))?;
-    // Before it has started there is no log to be followed.
+    // A container that was not started has no log to follow.
     op.start(&name)?;
     let mut client = op.proxy()?;
     client.send(request(
@@ -250,7 +254,8 @@ pub fn logs(op: &mut Operation<'_>) -> Done {
 pub fn logs_command(op: &mut Operation<'_>) -> Done {
     let name = op.name("logs");
     let n_lines = 1 + op.random.below(3000);
-    // The daemon's own "follow" may miss lines that are printed right before the end.
+    // Following a log may miss lines that are printed right before the exit, even without the
+    // proxy.
     op.container(&name, &printer(&name, n_lines, "sleep 1"))?;
     op.start(&name)?;
     let text = op.succeed(op.docker(&["logs", "--follow", &name]), empty())?;

@@ -1,4 +1,4 @@
-//! What was done, what was excused and what was wrong.
+//! The counts of what was done, what was excused and what was wrong.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::client::Fail;
 
-/// One sort of operations.
+/// The counts of one kind of operation.
 #[derive(Default, Clone)]
 struct Sort {
     succeeded: u64,
-    /// Not, but the daemon was away.
+    /// Failed while the daemon was away.
     excused: u64,
     declined: u64,
 }
@@ -18,7 +18,7 @@ struct Sort {
 #[derive(Default)]
 pub struct Tally {
     sorts: Mutex<BTreeMap<&'static str, Sort>>,
-    /// What the daemon said when it declined, cut to what is the same each time.
+    /// Refusals of the daemon, without the digits, which differ each time.
     declined: Mutex<BTreeMap<String, u64>>,
     pub violations: Mutex<Vec<String>>,
     /// Bytes that went through the proxy and were compared.
@@ -44,7 +44,7 @@ impl Tally {
         self.violations.lock().unwrap().push(what);
     }
 
-    /// Counts an operation; `is_excused` where the daemon was away during it.
+    /// Counts an operation. `is_excused` means that the daemon was away meanwhile.
     pub fn count(&self, sort: &'static str, result: Result<(), Fail>, is_excused: bool) {
         let mut sorts = self.sorts.lock().unwrap();
         let entry = sorts.entry(sort).or_default();
@@ -89,8 +89,8 @@ impl Tally {
         )
     }
 
-    /// Prints everything, and adds what is wrong only on the whole.
-    /// In a short run on a busy machine not every sort may have had its turn.
+    /// Prints the counts, and adds violations that only show in them. In a short run some kinds of
+    /// operations may not have had their turn, which is fine.
     pub fn conclude(&self, sorts: &[&'static str], is_long: bool) {
         let counts = self.sorts.lock().unwrap().clone();
         println!(
@@ -107,7 +107,7 @@ impl Tally {
             if succeeded == 0 && is_long {
                 self.violation(format!("{sort}: not one succeeded"));
             }
-            // The daemon has races of its own; a proxy that makes it say no does so every time.
+            // The daemon has races of its own, but a faulty proxy would make it refuse every time.
             if declined > 3 + succeeded / 20 {
                 self.violation(format!("{sort}: the daemon declined {declined}"));
             }

@@ -1,4 +1,4 @@
-//! Archives as they are written and read piece by piece, for contents of any size.
+//! Archives that are written and read piece by piece, so their content may have any size.
 
 use std::io::{self, Cursor, ErrorKind, Read};
 
@@ -7,7 +7,7 @@ use tar::{Archive, Builder, Header};
 use crate::client::{Done, wrong};
 use crate::random::Data;
 
-/// The size of what an archive consists of.
+/// The size of a block of an archive, in bytes.
 const BLOCK: u64 = 512;
 
 fn header(size: u64) -> Header {
@@ -17,7 +17,7 @@ fn header(size: u64) -> Header {
     header
 }
 
-/// An archive to be read: small files first, then one of data. Also its length.
+/// Returns a reader of an archive with some small files and then one of `data`, and its length.
 pub fn archive(small: &[(&str, &str)], name: &str, data: Data) -> (impl Read + Send + use<>, u64) {
     let mut before = Builder::new(Vec::new());
     for (name, text) in small {
@@ -39,7 +39,7 @@ pub fn archive(small: &[(&str, &str)], name: &str, data: Data) -> (impl Read + S
     (reader, length)
 }
 
-/// Reads an archive to the end; its one plain file must hold exactly `data`.
+/// Reads an archive to the end, and checks that its only plain file is `data`.
 pub fn check(archive: &mut impl Read, mut data: Data) -> Done {
     let mut archive = Archive::new(archive);
     let mut buf = vec![0; 1 << 16];
@@ -58,13 +58,15 @@ pub fn check(archive: &mut impl Read, mut data: Data) -> Done {
         }
     }
     io::copy(archive.into_inner(), &mut io::sink())?;
-    match is_seen && data.left() == 0 {
-        true => Ok(()),
-        false => wrong(format!("{} bytes are missing in the archive", data.left())),
+    if is_seen && data.left() == 0 {
+        Ok(())
+    } else {
+        wrong(format!("{} bytes are missing in the archive", data.left()))
     }
 }
 
-/// What the archive's reader says of itself has no kind; what it was told of the connection has.
+/// Tells a malformed archive from a broken connection: the errors of the tar crate's own have these
+/// kinds.
 fn no_archive<T>(error: io::Error) -> Done<T> {
     match error.kind() {
         ErrorKind::Other | ErrorKind::InvalidData => wrong(error.to_string()),

@@ -1,11 +1,13 @@
-//! Large things: files into and out of containers, and images that are imported, saved and loaded.
+//! Large transfers: files into and out of containers, and images that are imported, saved and
+//! loaded.
 
 use std::fs::{self, File};
 use std::io::{Read, Write, empty};
 
+use support::Kind;
+
 use crate::builds::check_file;
 use crate::client::{Client, Done, Fail, request, success, wrong};
-use crate::engine::Kind;
 use crate::operation::Operation;
 use crate::tar;
 
@@ -45,7 +47,7 @@ pub fn copy_command(op: &mut Operation<'_>) -> Done {
     op.remove(Kind::Container, &name)
 }
 
-/// The image as the daemon saves it.
+/// Starts to save an image. Returns a reader of the archive.
 fn save<'c>(client: &'c mut Client, image: &str) -> Done<impl Read + use<'c>> {
     client.send(request("GET", &format!("/images/{image}/get"), None))?;
     let head = client.head()?;
@@ -55,8 +57,8 @@ fn save<'c>(client: &'c mut Client, image: &str) -> Done<impl Read + use<'c>> {
     }
 }
 
-/// Imports an image of `length` bytes, saves it to a file while it compares that with what the
-/// daemon saves past the proxy, removes it and loads it from the file.
+/// Imports an image of `length` bytes and saves it to a file, comparing that with what the daemon
+/// saves past the proxy. Then removes the image and loads it from the file.
 fn images(op: &mut Operation<'_>, length: u64) -> Done {
     let image = op.name("image");
     let data = op.data(length);
@@ -113,7 +115,7 @@ fn images(op: &mut Operation<'_>, length: u64) -> Done {
         let answer = client.response()?;
         success(&answer)?;
     }
-    // The daemon has checked the layers, and the ID stands for them.
+    // The daemon has verified the layers, and the ID covers them.
     if op.check_labels(Kind::Image, &image)?["Id"] != id {
         return wrong(format!("the loaded image is another than {id}"));
     }

@@ -1,134 +1,97 @@
-//! What must hold at all times: the proxy lives, holds no more than its clients need, and all that
-//! the engine has is labelled.
+//! What must hold at all times: the proxy lives, holds no more than its clients need, and
+//! everything on the engine is labelled.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use support::{Kind, Usage};
 
 use crate::Soak;
 use crate::client::{Done, Fail};
-use crate::engine::{Kind, Object};
+use crate::engine::Object;
 use crate::tally::{add, read};
 
-/// How long the proxy and the engine may take to notice that all clients are gone.
+/// How long the proxy and the engine may take to notice that all clients have left.
 const REST: Duration = Duration::from_secs(60);
 
-/// How much more memory the proxy may hold at rest at the end than after the first rounds, in KiB.
-const GROWTH_KIB: u64 = 2048;
+/// How much the proxy's memory at rest may grow after the first rounds, in KiB.
+const GROWTH_KIB: usize = 2048;
 
-/// The most that the proxy may ever have had in memory, in KiB.
-const PEAK_KIB: u64 = 64 * 1024;
-
-/// What the proxy holds.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Held {
-    pub rss_kib: u64,
-    pub threads: u64,
-    pub fds: u64,
-}
+/// The most memory that the proxy may ever have, in KiB.
+const PEAK_KIB: usize = 64 * 1024;
 
 /// What the proxy was seen to hold.
 #[derive(Default)]
 pub struct Samples {
-    pub base: Held,
-    pub least: Option<Held>,
-    pub most: Held,
-    pub last: Held,
-    /// Memory each time that it was at rest, in KiB.
-    pub at_rest: Vec<u64>,
+    pub base: Usage,
+    pub least: Option<Usage>,
+    pub most: Usage,
+    pub last: Usage,
+    /// Its memory each time that it was at rest, in KiB.
+    pub at_rest_kib: Vec<usize>,
 }
 
 impl Samples {
-    fn take(&mut self, held: Held) {
-        let least = self.least.get_or_insert(held);
+    fn take(&mut self, usage: Usage) {
+        let least = self.least.get_or_insert(usage);
         let most = &mut self.most;
-        for (of, now) in [
-            ((&mut least.rss_kib, &mut most.rss_kib), held.rss_kib),
-            ((&mut least.threads, &mut most.threads), held.threads),
-            ((&mut least.fds, &mut most.fds), held.fds),
+        for (least, most, now) in [
+            (&mut least.memory, &mut most.memory, usage.memory),
+            (&mut least.threads, &mut most.threads, usage.threads),
+            (
+                &mut least.descriptors,
+                &mut most.descriptors,
+                usage.descriptors,
+            ),
         ] {
-            *of.0 = now.min(*of.0);
-            *of.1 = now.max(*of.1);
+            *least = now.min(*least);
+            *most = now.max(*most);
         }
-        self.last = held;
+        self.last = usage;
     }
 
     pub fn line(&self) -> String {
         let least = self.least.unwrap_or_default();
-        let of = |name: &str, least: u64, most: u64, last: u64| {
+        let of = |name: &str, number: fn(Usage) -> usize| {
+            let (least, most, last) = (number(least), number(self.most), number(self.last));
             format!("{name} {least}..{most}, now {last}")
         };
-        format!(
-            "{}; {}; {}",
-            of(
-                "RSS KiB",
-                least.rss_kib,
-                self.most.rss_kib,
-                self.last.rss_kib
-            ),
-            of(
-                "threads",
-                least.threads,
-                self.most.threads,
-                self.last.threads
-            ),
-            of("descriptors", least.fds, self.most.fds, self.last.fds)
-        )
+        [
+            of("RSS KiB", |usage| usage.memory / 1024),
+            of("threads", |usage| usage.threads),
+            of("descriptors", |usage| usage.descriptors),
+        ]
+        .join("; ")
     }
 }
 
 impl Soak {
-    /// What the proxy holds now; nothing if it is gone.
-    pub fn held(&self) -> Option<Held> {
-        let pid = self.proxy.pid();
-        let count = |what| Some(fs::read_dir(format!("/proc/{pid}/{what}")).ok()?.count() as u64);
-        Some(Held {
-            rss_kib: self.status_kib("VmRSS")?,
-            threads: count("task")?,
-            fds: count("fd")?,
-        })
+    /// What the proxy holds now, or `None` if it is gone.
+    fn usage(&self) -> Option<Usage> {
+        Usage::of(self.proxy.pid())
     }
 
-    fn status_kib(&self, name: &str) -> Option<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.proxy.pid())).ok()?;
-        let line = status.lines().find(|line| line.starts_with(name))?;
-        line.split_ascii_whitespace().nth(1)?.parse().ok()
-    }
-
-    /// Takes a sample; false if the proxy is gone.
+    /// Takes a sample. Returns false if the proxy is gone.
     pub fn sample(&self) -> bool {
-        let Some(held) = self.held() else {
+        let Some(usage) = self.usage() else {
             return false;
         };
-        self.samples.lock().unwrap().take(held);
+        self.samples.lock().unwrap().take(usage);
         true
     }
 
-    /// What the proxy holds before the first client, once that stays the same.
+    /// Remembers what the proxy holds before the first client.
     pub fn find_base(&self) {
-        let (mut last, mut times_seen) = (self.held().unwrap_or_default(), 0);
-        let start = Instant::now();
-        while times_seen < 20 && start.elapsed() < REST {
-            thread::sleep(Duration::from_millis(10));
-            let now = self.held().unwrap_or_default();
-            times_seen = if (now.threads, now.fds) == (last.threads, last.fds) {
-                times_seen + 1
-            } else {
-                0
-            };
-            last = now;
-        }
-        self.samples.lock().unwrap().base = last;
+        self.samples.lock().unwrap().base = self.proxy.at_rest();
     }
 
     pub fn is_labelled(&self, labels: &Value) -> bool {
         labels["soak.job"] == *self.job && labels["soak.note"] == crate::NOTE_VALUE
     }
 
-    /// All that the engine has without our labels.
+    /// Lists all objects of the engine without our labels.
     fn unlabelled(&self) -> Done<Vec<Object>> {
         let mut objects = self.engine.objects()?;
         add(&self.tally.checked, objects.len() as u64);
@@ -136,14 +99,14 @@ impl Soak {
         Ok(objects)
     }
 
-    /// Looks for unlabelled objects while the work goes on. What is seen once may still be in the
-    /// making: the daemon shows a volume before it has written down its labels.
+    /// Looks for unlabelled objects while the work goes on. An object seen once may still be in the
+    /// making: the daemon lists a volume before it has stored its labels.
     pub fn sweep(&self, seen: &mut HashMap<String, u32>) {
         let start = Instant::now();
         let found = match self.unlabelled() {
             Ok(found) => found,
             Err(Fail::Stuck(what)) => return self.tally.violation(format!("the engine: {what}")),
-            // It may stumble over what is removed meanwhile.
+            // Objects that are removed meanwhile can make a listing fail.
             Err(fail @ Fail::Declined(_)) => return self.tally.count("listing", Err(fail), true),
             Err(fail) if !self.engine.was_away_since(start) => {
                 return self.tally.violation(format!("the engine: {fail}"));
@@ -153,7 +116,7 @@ impl Soak {
         let ids: HashSet<&String> = found.iter().map(|object| &object.id).collect();
         seen.retain(|id, _| ids.contains(id));
         for object in &found {
-            // Those of builds are looked at when all is quiet.
+            // Containers of build steps are checked at the end of the round.
             let times = seen.entry(object.id.clone()).or_default();
             *times += 1;
             if *times == 2 && !object.is_build_step && !self.is_excused(object) {
@@ -163,8 +126,9 @@ impl Soak {
         }
     }
 
-    /// A killed daemon leaves a volume whose labels it has not written down yet; its client got
-    /// no answer. And one that ends leaves the containers of a build's steps.
+    /// Whether the daemon is to blame. A daemon that is killed can leave a volume whose labels it
+    /// has not stored yet, and whose client got no response. One that ends in any way can leave the
+    /// containers of build steps.
     fn is_excused(&self, object: &Object) -> bool {
         match self.signal_in_round() {
             Some(_) if object.is_build_step => true,
@@ -173,22 +137,23 @@ impl Soak {
         }
     }
 
-    /// With all clients gone: the proxy has let go of everything, nothing in the engine is
-    /// unlabelled, and our label finds all there is, which is then removed.
+    /// Checks, after all clients have left, that the proxy has let go of everything, that no object
+    /// of the engine is unlabelled, and that our label finds all of them. Removes them.
     pub fn rest(&self) {
         let base = self.samples.lock().unwrap().base;
         let start = Instant::now();
         loop {
-            let Some(held) = self.held() else {
+            let Some(usage) = self.usage() else {
                 return self.tally.violation("the proxy is gone");
             };
-            if held.threads <= base.threads && held.fds <= base.fds {
-                self.samples.lock().unwrap().at_rest.push(held.rss_kib);
+            if usage.threads <= base.threads && usage.descriptors <= base.descriptors {
+                let mut samples = self.samples.lock().unwrap();
+                samples.at_rest_kib.push(usage.memory / 1024);
                 break;
             }
             if start.elapsed() > REST {
                 self.tally.violation(format!(
-                    "the proxy does not let go: {base:?} before, now {held:?}"
+                    "the proxy does not let go: {base:?} before, now {usage:?}"
                 ));
                 break;
             }
@@ -204,12 +169,13 @@ impl Soak {
         }
     }
 
-    /// Removes what the label finds; then nothing may be left.
+    /// Removes what the label finds, and checks that nothing is left.
     fn clean(&self) -> Done {
         let filters = format!("filters={{%22label%22:[%22soak.job={}%22]}}", self.job);
         let (mut seen, mut excused) = (HashMap::new(), HashSet::new());
         let start = Instant::now();
-        // Twice in a row nothing: what a client left behind as it was killed may still be made.
+        // Nothing must be found twice in a row: the daemon may still be creating objects of clients
+        // that were killed.
         let mut times_clean = 0;
         while times_clean < 2 {
             let mut left = Vec::new();
@@ -238,7 +204,7 @@ impl Soak {
                                 .as_array()
                                 .is_some_and(|names| names.contains(&object.id.clone().into()))
                     });
-                    // Or it has gone by itself meanwhile, which shows in the next turn.
+                    // Otherwise it has vanished by itself, which the next listing shows.
                     if is_found {
                         self.engine.remove(&object)?;
                     }
@@ -269,23 +235,23 @@ impl Soak {
             }
             thread::sleep(Duration::from_millis(100));
         }
-        // The steps of builds, and BuildKit's cache.
+        // Removes the steps of builds and BuildKit's cache.
         for prune in ["/images/prune", "/build/prune"] {
             self.engine.connect()?.ask("POST", prune, None)?;
         }
         Ok(())
     }
 
-    /// Compares the memory at the end with that of the beginning.
+    /// Checks that the memory at rest has not grown, and that the peak was low.
     pub fn conclude_memory(&self) {
         let samples = self.samples.lock().unwrap();
         println!("soak: the proxy: {}", samples.line());
-        println!("soak: RSS at rest, KiB: {:?}", samples.at_rest);
-        // The first rounds touch what stays: code, the allocator's arenas.
-        let rounds = samples.at_rest.get(2..).unwrap_or_default();
+        println!("soak: RSS at rest, KiB: {:?}", samples.at_rest_kib);
+        // The first rounds load code and set up the allocator's arenas, which stay.
+        let rounds = samples.at_rest_kib.get(2..).unwrap_or_default();
         let third = rounds.len() / 3;
         if third >= 3 {
-            let median = |of: &[u64]| {
+            let median = |of: &[usize]| {
                 let mut of = of.to_vec();
                 of.sort_unstable();
                 of[of.len() / 2]
@@ -301,7 +267,8 @@ impl Soak {
                 ));
             }
         }
-        if let Some(peak) = self.status_kib("VmHWM") {
+        if let Some(usage) = self.usage() {
+            let peak = usage.peak_memory / 1024;
             println!("soak: the most it ever had in memory: {peak} KiB");
             if peak > PEAK_KIB {
                 self.tally

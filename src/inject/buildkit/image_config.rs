@@ -1,46 +1,43 @@
-//! Image configurations, as frontends return them and exporters write them into images: the JSON
-//! of the OCI image specification, of which `config` is what `docker inspect` shows as `Config`.
+//! Image configurations, as frontends return them and exporters write them into images. They are
+//! the JSON of the OCI image specification; `docker inspect` shows their `config` as `Config`.
 
-use crate::inject::buildkit::Status;
-use crate::inject::object::lay_labels;
-use crate::inject::object::sole;
-use crate::json::{self, Object};
+use crate::http2::grpc::{Status, StatusCode};
+use crate::inject::overlay::lay_labels;
+use crate::json::{self, MemberError, Object};
 use crate::labels::Labels;
 
 /// The environment that exporters give an image without a configuration
 /// (`DefaultPathEnvUnix` in BuildKit util/system).
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The members of a platform that an image's configuration has too.
+/// The members of a platform that an image configuration has too.
 const PLATFORM: [&str; 5] = ["architecture", "os", "variant", "os.version", "os.features"];
 
 /// A platform that a result is for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Platform {
     pub(super) id: String,
-    /// The members that its image's configuration has too: name, and value as JSON.
+    /// The members that its image configuration has too: name, and value as JSON.
     members: Vec<(&'static str, String)>,
 }
 
-/// Lays the labels over those of an image's configuration. Exporters sort its members by their
-/// names, and the engine then takes them whatever their case and merges what is there twice: so
-/// `config` becomes the only one of its kind.
+/// Lays the labels over those of an image configuration. Exporters sort its members by name, and
+/// the engine then ignores their case and merges those that occur twice. So `config` becomes the
+/// only one of its kind.
+///
+/// # Errors
+/// When it is not an object, or daemons may read its `config` or its labels in different ways.
 pub(super) fn label(image: &[u8], labels: &Labels) -> Result<String, Status> {
-    let wrong = |what| Status::invalid(format!("the image configuration {what}"));
+    let wrong = |what: &str| Status::invalid(format!("the image configuration {what}"));
     let mut image = Object::parse(image)
-        .map_err(|what| wrong(format!("is {what}")))?
-        .ok_or_else(|| wrong("is null".to_owned()))?;
-    let config = sole(&image, "config")?.unwrap_or("{}").to_owned();
-    let Ok(Some(mut config)) = Object::parse(config.as_bytes()) else {
-        return Err(wrong("has a config that is no object".to_owned()));
-    };
-    lay_labels(&mut config, "Labels", labels)?;
-    image.set("config", config.to_string());
+        .map_err(|error| wrong(&error.to_string()))?
+        .ok_or_else(|| wrong("is null"))?;
+    image.edit("config", |config| lay_labels(config, "Labels", labels))?;
     Ok(image.to_string())
 }
 
-/// The configuration that exporters give an image that has none (`defaultImageConfig` in
-/// BuildKit exporter/containerimage); they add layers and history themselves.
+/// The configuration that exporters give an image that has none (`defaultImageConfig` in BuildKit
+/// exporter/containerimage). They add layers and history themselves.
 pub(super) fn default(platform: &Platform) -> String {
     let mut image = Object::default();
     for (name, value) in &platform.members {
@@ -51,35 +48,43 @@ pub(super) fn default(platform: &Platform) -> String {
         .iter()
         .any(|(name, value)| *name == "os" && json::decode(value) == Some("windows"));
     image.set("rootfs", r#"{"type":"layers","diff_ids":null}"#.to_owned());
-    image.set(
-        "config",
-        match is_windows {
-            true => r#"{"WorkingDir":"/"}"#.to_owned(),
-            false => format!(r#"{{"Env":[{}],"WorkingDir":"/"}}"#, json::string(PATH)),
-        },
-    );
+    let config = if is_windows {
+        r#"{"WorkingDir":"/"}"#.to_owned()
+    } else {
+        format!(r#"{{"Env":[{}],"WorkingDir":"/"}}"#, json::string(PATH))
+    };
+    image.set("config", config);
     image.to_string()
 }
 
 /// Reads the platforms that a result is for (`exptypes.Platforms` in BuildKit).
+///
+/// # Errors
+/// When the text is not such an object, or daemons may read it in different ways.
 pub(super) fn platforms(text: &[u8]) -> Result<Vec<Platform>, Status> {
-    let wrong = || Status::invalid("the result's refs.platforms is not understood");
+    let wrong = || {
+        Status::invalid(
+            "the result's refs.platforms is not a list of platforms with ID and Platform",
+        )
+    };
     let Some(object) = Object::parse(text).map_err(|_| wrong())? else {
         return Ok(Vec::new());
     };
-    let list: Vec<Object<'_>> = match sole(&object, "Platforms")? {
+    let list: Vec<Object<'_>> = match object.sole("Platforms")? {
         None => Vec::new(),
         Some(list) => json::decode(list).ok_or_else(wrong)?,
     };
     let read = |member: Object<'_>| {
-        let id = sole(&member, "ID")?.and_then(json::decode::<String>);
-        let platform = sole(&member, "Platform")?.and_then(json::decode::<Object<'_>>);
+        let id = member.sole("ID")?.and_then(json::decode::<String>);
+        let platform = member
+            .sole("Platform")?
+            .and_then(json::decode::<Object<'_>>);
         let (Some(id), Some(platform)) = (id, platform) else {
             return Err(wrong());
         };
         let mut members = Vec::new();
         for name in PLATFORM {
-            if let Some(value) = sole(&platform, name)? {
+            if let Some(value) = platform.sole(name)? {
                 members.push((name, value.to_owned()));
             }
         }
@@ -88,7 +93,10 @@ pub(super) fn platforms(text: &[u8]) -> Result<Vec<Platform>, Status> {
     list.into_iter().map(read).collect()
 }
 
-/// The platform of this machine, which is the daemon's too, since they share a socket.
+/// The platform of this machine, which is also the daemon's, since they share a socket.
+///
+/// # Errors
+/// When the proxy does not know what BuildKit calls it.
 pub(super) fn host() -> Result<Platform, Status> {
     let architecture = match std::env::consts::ARCH {
         "aarch64" => "arm64",
@@ -101,10 +109,10 @@ pub(super) fn host() -> Result<Platform, Status> {
         "x86_64" => "amd64",
         other => {
             return Err(Status::new(
-                Status::FAILED_PRECONDITION,
+                StatusCode::FailedPrecondition,
                 format!(
-                    "the build has no image configuration, and the proxy has none for {other}, \
-                     so it cannot be labelled"
+                    "the build has no image configuration, and the proxy cannot make one for \
+                     {other}, so it cannot be labelled; return one from the frontend"
                 ),
             ));
         }
@@ -116,6 +124,13 @@ pub(super) fn host() -> Result<Platform, Status> {
             ("os", json::string("linux")),
         ],
     })
+}
+
+/// A configuration that daemons may read in different ways, or that has labels of the wrong type.
+impl From<MemberError> for Status {
+    fn from(error: MemberError) -> Status {
+        Status::invalid(error.to_string())
+    }
 }
 
 #[cfg(test)]
@@ -147,31 +162,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_configuration_is_refused() {
-        for (image, message) in [
-            (&b"null"[..], "the image configuration is null"),
-            (b"[]", "the image configuration is not a JSON object"),
-            (
-                br#"{"config":[]}"#,
-                "the image configuration has a config that is no object",
-            ),
-            (
-                br#"{"config":{},"Config":{}}"#,
-                "the member config is given twice, in whatever case; give it once",
-            ),
-            (
-                br#"{"config":{"Labels":["a=b"]}}"#,
-                "Labels must be an object of strings",
-            ),
+    fn malformed_configurations_are_refused() {
+        for image in [
+            &b"null"[..],
+            b"[]",
+            br#"{"config":[]}"#,
+            br#"{"config":{},"Config":{}}"#,
+            br#"{"config":{"Labels":["a=b"]}}"#,
+            b"{\"a\":\"\xff\"}",
         ] {
-            assert_eq!(
-                label(image, &policy().labels),
-                Err(Status::invalid(message)),
-                "{}",
-                image.escape_ascii()
-            );
+            let result = label(image, &policy().labels).map_err(|status| status.code);
+            let invalid = Err(StatusCode::InvalidArgument);
+            assert_eq!(result, invalid, "{}", image.escape_ascii());
         }
-        assert!(label(b"{\"a\":\"\xff\"}", &policy().labels).is_err());
     }
 
     #[test]
@@ -193,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn no_platforms_are_none() {
+    fn absent_platforms_are_an_empty_list() {
         for none in [&b""[..], b"null", b"{}", b"{\"Platforms\":null}"] {
             assert_eq!(platforms(none), Ok(Vec::new()));
         }
@@ -212,7 +215,8 @@ mod tests {
             "{\"Platforms\":[{\"ID\":\"x\",\"id\":\"y\",\"Platform\":{}}]}",
             "{\"Platforms\":[{\"ID\":\"x\",\"Platform\":{\"os\":\"a\",\"OS\":\"b\"}}]}",
         ] {
-            assert!(platforms(wrong.as_bytes()).is_err(), "{wrong}");
+            let result = platforms(wrong.as_bytes()).map_err(|status| status.code);
+            assert_eq!(result, Err(StatusCode::InvalidArgument), "{wrong}");
         }
     }
 }

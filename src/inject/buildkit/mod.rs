@@ -1,283 +1,76 @@
 //! BuildKit's gRPC calls: which of them make images, and how their messages get the labels. Knows
-//! services, methods and messages; leaves HTTP/2, and how messages are cut out of it, to `h2`.
+//! services, methods and messages. Leaves HTTP/2, and how messages are cut out of it, to
+//! [`crate::http2`].
 //!
-//! Nothing is remembered from one message to the next: a build may go over several connections,
-//! so each message is made such that, whatever else was sent, no image comes out of it without
-//! the labels.
+//! Nothing is remembered from one message to the next. A build may use several connections, so
+//! each message is edited such that no image comes out of it without the labels, whatever else was
+//! sent.
+//!
+//! Read `calls` first, the table of all calls.
 
+pub(crate) mod calls;
 mod image_config;
 mod proto;
 mod result;
 mod solve;
 
-use std::fmt;
-
-use crate::error::Refusal;
+use crate::http2::grpc::{Calls, Decision, Edited, Status};
 use crate::policy::Policy;
 
-use crate::http2::connection::Calls;
+use calls::EditedCall;
 
-use proto::Malformed;
-
-/// What is done with a call.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Call<M = Method> {
-    /// It passes as it comes.
-    Pass,
-    /// Its messages are edited one by one.
-    Edit(M),
-    /// It is refused.
-    Refuse(Status),
+/// The calls of BuildKit on one connection, which get what the operator wants.
+#[derive(Debug)]
+pub(crate) struct BuildKitCalls<'p> {
+    pub(crate) policy: &'p Policy,
 }
 
-/// A method whose messages are edited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Method {
-    /// Starts a build, and says what is exported of it.
-    ControlSolve,
-    /// Has a part of a build done that the client steers.
-    BridgeSolve,
-    /// Ends a build that the client steers: its result is what is exported.
-    BridgeReturn,
-}
+impl Calls for BuildKitCalls<'_> {
+    type Method = &'static EditedCall;
+    /// The names of the images that a call makes.
+    type Notice = String;
 
-/// The service by which builds are started and watched.
-const CONTROL: &str = "moby.buildkit.v1.Control";
-
-/// The service by which a client steers a build.
-const BRIDGE: &str = "moby.buildkit.v1.frontend.LLBBridge";
-
-/// The methods that make no image (`control/control.go` of BuildKit registers the services).
-const HARMLESS: [(&str, &[&str]); 5] = [
-    (
-        CONTROL,
-        &[
-            "DiskUsage",
-            "Info",
-            "ListWorkers",
-            "ListenBuildHistory",
-            "Prune",
-            "Session",
-            "Status",
-            "UpdateBuildHistory",
-        ],
-    ),
-    (
-        BRIDGE,
-        &[
-            "Evaluate",
-            "ExecProcess",
-            "Inputs",
-            "NewContainer",
-            "Ping",
-            "ReadDir",
-            "ReadDirContainer",
-            "ReadFile",
-            "ReadFileContainer",
-            "ReleaseContainer",
-            "ResolveImageConfig",
-            "ResolveSourceMeta",
-            "StatFile",
-            "StatFileContainer",
-            "Warn",
-        ],
-    ),
-    (
-        "opentelemetry.proto.collector.trace.v1.TraceService",
-        &["Export"],
-    ),
-    (
-        "containerd.services.content.v1.Content",
-        &["Info", "List", "ListStatuses", "Read", "Status"],
-    ),
-    ("grpc.health.v1.Health", &["Check", "List", "Watch"]),
-];
-
-/// How much of an unknown `:path` an error shows; the names of real calls are shorter.
-const MAX_SHOWN_PATH_CHARS: usize = 100;
-
-/// Tells what is done with a call to this `:path`.
-pub(crate) fn call(path: &str) -> Call {
-    let unknown = || {
-        // A client may repeat it with few bytes, and it is logged.
-        let path: String = path.chars().take(MAX_SHOWN_PATH_CHARS).collect();
-        Call::Refuse(Status::new(
-            Status::UNIMPLEMENTED,
-            format!("the call {path:?} is not known, so it is not known what it creates"),
-        ))
-    };
-    let Some((service, method)) = path.strip_prefix('/').and_then(|path| path.split_once('/'))
-    else {
-        return unknown();
-    };
-    match (service, method) {
-        (CONTROL, "Solve") => Call::Edit(Method::ControlSolve),
-        (BRIDGE, "Solve") => Call::Edit(Method::BridgeSolve),
-        (BRIDGE, "Return") => Call::Edit(Method::BridgeReturn),
-        _ => match HARMLESS
-            .iter()
-            .any(|(known, methods)| *known == service && methods.contains(&method))
-        {
-            true => Call::Pass,
-            false => unknown(),
-        },
+    fn decide(&self, path: &str) -> Decision<&'static EditedCall> {
+        calls::decide(path)
     }
-}
 
-/// The image that a message has made, once the daemon has answered it with success: its names,
-/// quoted, or nothing if it has none.
-pub(crate) fn image(method: Method, message: &[u8]) -> Option<String> {
-    match method {
-        Method::ControlSolve => solve::image(message),
-        Method::BridgeSolve | Method::BridgeReturn => None,
-    }
-}
-
-/// Edits one whole, uncompressed message of a call (without the 5-byte gRPC prefix).
-///
-/// # Errors
-/// When the message cannot be labelled: the call ends with this status.
-pub(crate) fn edit(method: Method, message: &[u8], policy: &Policy) -> Result<Vec<u8>, Status> {
-    match method {
-        Method::ControlSolve => solve::control(message, policy),
-        Method::BridgeSolve => solve::bridge(message, policy),
-        Method::BridgeReturn => result::edit(message, policy),
-    }
-}
-
-impl fmt::Display for Method {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Method::ControlSolve => "Control/Solve",
-            Method::BridgeSolve => "LLBBridge/Solve",
-            Method::BridgeReturn => "LLBBridge/Return",
+    fn edit(&self, call: &'static EditedCall, message: &[u8]) -> Result<Edited<String>, Status> {
+        Ok(Edited {
+            message: (call.label)(message, self.policy)?,
+            notice: (call.images)(message),
         })
     }
-}
 
-/// Why a call ends.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Status {
-    /// The gRPC status code.
-    pub(crate) code: u32,
-    /// What the client is told, without the program's name.
-    pub(crate) message: String,
-}
-
-impl Status {
-    /// The message is malformed, or it means different things to different readers.
-    pub(crate) const INVALID_ARGUMENT: u32 = 3;
-    /// The message or its number of fields is beyond a limit.
-    pub(crate) const RESOURCE_EXHAUSTED: u32 = 8;
-    /// What the message asks for cannot be labelled.
-    pub(crate) const FAILED_PRECONDITION: u32 = 9;
-    /// The call is not known, or written in a way that the proxy does not read.
-    pub(crate) const UNIMPLEMENTED: u32 = 12;
-
-    pub(crate) fn new(code: u32, message: impl Into<String>) -> Status {
-        Status {
-            code,
-            message: message.into(),
+    fn log_line(&self, names: &String, status: Option<u32>) -> String {
+        let blank = if names.is_empty() { "" } else { " " };
+        match status {
+            Some(0) => format!("labelled image{blank}{names}"),
+            Some(code) => format!("did not create image{blank}{names}: gRPC status {code}"),
+            None => format!("did not create image{blank}{names}: no gRPC status"),
         }
-    }
-
-    fn invalid(message: impl Into<String>) -> Status {
-        Status::new(Status::INVALID_ARGUMENT, message)
-    }
-}
-
-impl From<Malformed> for Status {
-    fn from(Malformed(what): Malformed) -> Status {
-        Status::invalid(format!("the message {what}"))
-    }
-}
-
-impl From<Refusal> for Status {
-    fn from(refusal: Refusal) -> Status {
-        Status::invalid(refusal.message)
-    }
-}
-
-/// The calls of BuildKit, with the operator's labels.
-impl Calls for Policy {
-    type Method = Method;
-
-    fn call(&self, path: &str) -> Call {
-        call(path)
-    }
-
-    fn image(&self, method: Method, message: &[u8]) -> Option<String> {
-        image(method, message)
-    }
-
-    fn edit(&self, method: Method, message: &[u8]) -> Result<Vec<u8>, Status> {
-        edit(method, message, self)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inject::test::policy;
 
     #[test]
-    fn what_makes_images_is_edited() {
-        for (path, method) in [
-            ("/moby.buildkit.v1.Control/Solve", Method::ControlSolve),
+    fn the_log_tells_what_became_of_an_image() {
+        let policy = policy();
+        let calls = BuildKitCalls { policy: &policy };
+        for (names, status, expected) in [
+            (r#""a", "b""#, Some(0), r#"labelled image "a", "b""#),
+            ("", Some(0), "labelled image"),
             (
-                "/moby.buildkit.v1.frontend.LLBBridge/Solve",
-                Method::BridgeSolve,
+                r#""a""#,
+                Some(2),
+                r#"did not create image "a": gRPC status 2"#,
             ),
-            (
-                "/moby.buildkit.v1.frontend.LLBBridge/Return",
-                Method::BridgeReturn,
-            ),
+            ("", None, "did not create image: no gRPC status"),
         ] {
-            assert_eq!(call(path), Call::Edit(method));
-            assert!(path.ends_with(&method.to_string()), "{method}");
+            assert_eq!(calls.log_line(&names.to_owned(), status), expected);
         }
-    }
-
-    #[test]
-    fn what_makes_none_passes() {
-        for path in [
-            "/moby.buildkit.v1.Control/Status",
-            "/moby.buildkit.v1.frontend.LLBBridge/ExecProcess",
-            "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
-            "/containerd.services.content.v1.Content/Read",
-            "/grpc.health.v1.Health/Check",
-        ] {
-            assert_eq!(call(path), Call::Pass, "{path}");
-        }
-    }
-
-    #[test]
-    fn what_is_not_known_is_refused() {
-        for path in [
-            "",
-            "/",
-            "/x",
-            "moby.buildkit.v1.Control/Solve",
-            "/moby.buildkit.v1.Control/Solve/",
-            "/moby.buildkit.v1.Control/solve",
-            "/moby.buildkit.v1.Control/Sol%76e",
-            "/moby.buildkit.v1.Control/Return",
-            "//moby.buildkit.v1.Control/Status",
-            "/moby.buildkit.v2.Control/Status",
-            "/containerd.services.content.v1.Content/Write",
-        ] {
-            match call(path) {
-                Call::Refuse(status) => assert_eq!(status.code, Status::UNIMPLEMENTED),
-                other => panic!("{path}: {other:?}"),
-            }
-        }
-    }
-
-    #[test]
-    fn an_unknown_path_is_shown_in_part() {
-        let path = format!("/{}", "\u{1}".repeat(4000));
-        let Call::Refuse(status) = call(&path) else {
-            panic!("an unknown call passes")
-        };
-        assert!(status.message.len() < 1000, "{}", status.message.len());
     }
 }

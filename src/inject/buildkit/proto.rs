@@ -1,13 +1,16 @@
-//! The wire format of protocol buffers, edited so that every field that is not ours keeps its
-//! bytes and its place. Knows fields and map entries; leaves what they mean to others.
+//! The wire format of protocol buffers. Every field that is not edited keeps its bytes and its
+//! place. Knows fields and map entries, and leaves what they mean to others.
 //!
-//! Daemons read with different libraries (Go's own and, up to 26, gogo's), which differ on what
-//! is malformed. So what no library writes is refused here: groups, a tag of more than 32 bits, a
-//! known field of another wire type, a map entry that reaches beyond itself.
+//! Daemons use different libraries (Go's own and, up to 26, gogo's), which differ on what is
+//! malformed. So anything that no library writes is refused here: groups, a tag of more than 32
+//! bits, a known field of another wire type, a map entry that reaches beyond its end.
 
 use std::borrow::Cow;
+use std::fmt;
 
-/// More fields than any client sends at one level; they take memory of their own.
+use crate::http2::grpc::Status;
+
+/// The most fields at one level. No client sends as many, and each takes memory of its own.
 const MAX_FIELDS: usize = 1 << 16;
 
 const VARINT: u32 = 0;
@@ -15,11 +18,41 @@ const FIXED64: u32 = 1;
 const BYTES: u32 = 2;
 const FIXED32: u32 = 5;
 
-/// What is wrong with a message, to be put behind its name.
+/// What is wrong with a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Malformed(pub(super) &'static str);
+pub(super) enum Malformed {
+    CutOff,
+    TooManyFields,
+    FieldNumberZero,
+    FieldNumberTooHigh,
+    UnknownType,
+    /// A known field has another type than it should have.
+    WrongType,
+    NumberTooLong,
+}
 
-/// A message as the list of its fields.
+/// As what follows "the message".
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Malformed::CutOff => "is cut off",
+            Malformed::TooManyFields => "has too many fields",
+            Malformed::FieldNumberZero => "has a field with number 0",
+            Malformed::FieldNumberTooHigh => "has a field number too high",
+            Malformed::UnknownType => "has a field of an unknown type",
+            Malformed::WrongType => "has a field of the wrong type",
+            Malformed::NumberTooLong => "has a number of more than 64 bits",
+        })
+    }
+}
+
+impl From<Malformed> for Status {
+    fn from(malformed: Malformed) -> Status {
+        Status::invalid(format!("the message {malformed}"))
+    }
+}
+
+/// A message as a list of its fields.
 #[derive(Debug, Default)]
 pub(super) struct Message<'a> {
     fields: Vec<Field<'a>>,
@@ -29,12 +62,12 @@ pub(super) struct Message<'a> {
 struct Field<'a> {
     number: u32,
     wire_type: u32,
-    /// Tag and length as they came; a field of ours has none.
+    /// Tag and length as they arrived. Empty for a field of ours.
     head: &'a [u8],
     value: Cow<'a, [u8]>,
 }
 
-/// An entry of a map; a missing key or value is empty.
+/// An entry of a map. A missing key or value is empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Entry<'m> {
     pub(super) key: &'m [u8],
@@ -42,20 +75,20 @@ pub(super) struct Entry<'m> {
 }
 
 impl<'a> Message<'a> {
-    /// Reads the fields of a message, but not into them.
+    /// Reads the fields of a message, but not what is inside them.
     pub(super) fn parse(bytes: &'a [u8]) -> Result<Message<'a>, Malformed> {
         let mut fields = Vec::new();
         let mut rest = bytes;
         while !rest.is_empty() {
             if fields.len() == MAX_FIELDS {
-                return Err(Malformed("has too many fields"));
+                return Err(Malformed::TooManyFields);
             }
             fields.push(Field::parse(&mut rest)?);
         }
         Ok(Message { fields })
     }
 
-    /// Whether a field is there, even if it is empty.
+    /// Whether a field is present, even if it is empty.
     pub(super) fn has(&self, number: u32) -> bool {
         self.fields.iter().any(|field| field.number == number)
     }
@@ -68,12 +101,12 @@ impl<'a> Message<'a> {
             .map(Field::payload)
     }
 
-    /// A string or bytes: the last one counts, a missing one is empty.
+    /// The value of a string or bytes field. The last one counts, and a missing one is empty.
     pub(super) fn last(&self, number: u32) -> Result<&[u8], Malformed> {
         self.all(number).try_fold(&b""[..], |_, payload| payload)
     }
 
-    /// A message: what is there several times is one message in parts.
+    /// The bytes of a message field. If it occurs several times, these are parts of one message.
     pub(super) fn merged(&self, number: u32) -> Result<Option<Vec<u8>>, Malformed> {
         if !self.has(number) {
             return Ok(None);
@@ -82,13 +115,13 @@ impl<'a> Message<'a> {
         Ok(Some(parts.concat()))
     }
 
-    /// A number or bool: the last one counts, a missing one is 0.
+    /// The value of a number or bool field. The last one counts, and a missing one is 0.
     pub(super) fn number(&self, number: u32) -> Result<u64, Malformed> {
         let mut fields = self.fields.iter().filter(|field| field.number == number);
         match fields.next_back() {
             None => Ok(0),
             Some(field) if field.wire_type == VARINT => varint(&mut &*field.value),
-            Some(_) => Err(Malformed("has a field of the wrong type")),
+            Some(_) => Err(Malformed::WrongType),
         }
     }
 
@@ -107,7 +140,7 @@ impl<'a> Message<'a> {
         });
     }
 
-    /// Makes each message with this number into what `edit` makes of it.
+    /// Edits each message with this field number.
     pub(super) fn edit_each<E: From<Malformed>>(
         &mut self,
         number: u32,
@@ -125,7 +158,7 @@ impl<'a> Message<'a> {
         Ok(())
     }
 
-    /// Keeps the entries of a map for which `keep` says so.
+    /// Keeps only the entries of a map for which `keep` returns true.
     pub(super) fn retain_entries(
         &mut self,
         number: u32,
@@ -142,7 +175,7 @@ impl<'a> Message<'a> {
         result
     }
 
-    /// Appends an entry to a map; it wins over earlier ones with the same key.
+    /// Appends an entry to a map. It overrides earlier ones with the same key.
     pub(super) fn push_entry(&mut self, number: u32, key: &[u8], value: &[u8]) {
         let mut entry = Message::default();
         entry.push(1, key.to_vec());
@@ -168,12 +201,11 @@ impl<'a> Message<'a> {
 impl<'a> Field<'a> {
     fn parse(rest: &mut &'a [u8]) -> Result<Field<'a>, Malformed> {
         let start = *rest;
-        // Gogo's readers cut a longer number down to 32 bits.
-        let tag =
-            u32::try_from(varint(rest)?).map_err(|_| Malformed("has a field number too high"))?;
+        // Gogo's readers truncate a longer number to 32 bits.
+        let tag = u32::try_from(varint(rest)?).map_err(|_| Malformed::FieldNumberTooHigh)?;
         let (number, wire_type) = (tag >> 3, tag & 7);
         if number == 0 {
-            return Err(Malformed("has a field with number 0"));
+            return Err(Malformed::FieldNumberZero);
         }
         let len = match wire_type {
             VARINT => {
@@ -184,10 +216,10 @@ impl<'a> Field<'a> {
             FIXED64 => 8,
             FIXED32 => 4,
             BYTES => usize::try_from(varint(rest)?).unwrap_or(usize::MAX),
-            _ => return Err(Malformed("has a field of an unknown type")),
+            _ => return Err(Malformed::UnknownType),
         };
         let head = &start[..start.len() - rest.len()];
-        let (value, after) = rest.split_at_checked(len).ok_or(Malformed("is cut off"))?;
+        let (value, after) = rest.split_at_checked(len).ok_or(Malformed::CutOff)?;
         *rest = after;
         Ok(Field {
             number,
@@ -200,7 +232,7 @@ impl<'a> Field<'a> {
     fn payload(&self) -> Result<&[u8], Malformed> {
         match self.wire_type {
             BYTES => Ok(&self.value),
-            _ => Err(Malformed("has a field of the wrong type")),
+            _ => Err(Malformed::WrongType),
         }
     }
 
@@ -227,8 +259,8 @@ fn varint(rest: &mut &[u8]) -> Result<u64, Malformed> {
         }
     }
     Err(match rest.len() {
-        0..10 => Malformed("is cut off"),
-        _ => Malformed("has a number of more than 64 bits"),
+        0..10 => Malformed::CutOff,
+        _ => Malformed::NumberTooLong,
     })
 }
 
@@ -250,7 +282,7 @@ mod tests {
                             \x25\x00\x01\x02\x03\xf8\xff\xff\xff\x0f\x01";
 
     #[test]
-    fn what_is_not_edited_keeps_its_bytes() {
+    fn fields_that_are_not_edited_keep_their_bytes() {
         let mut message = Message::parse(FIELDS).unwrap();
         assert_eq!(message.to_bytes(), FIELDS);
         message.push(5, b"x".repeat(200));
@@ -266,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_is_there_twice_is_read_as_daemons_do() {
+    fn a_field_that_occurs_twice_is_read_as_daemons_do() {
         let message = Message::parse(b"\x08\x01\x12\x01a\x08\x00\x12\x02bc\x1a\x00").unwrap();
         assert_eq!(message.number(1), Ok(0));
         assert_eq!(message.last(2), Ok(&b"bc"[..]));
@@ -299,12 +331,12 @@ mod tests {
             Ok(vec![pair("k", "v")])
         );
         for wrong in [&b"\x0a\x02\x08\x01"[..], b"\x08\x01"] {
-            let wrong_type = Err(Malformed("has a field of the wrong type"));
+            let wrong_type = Err(Malformed::WrongType);
             assert_eq!(read(wrong), wrong_type, "{}", wrong.escape_ascii());
         }
         // Gogo would read this value beyond the end of its entry.
         let beyond = b"\x0a\x05\x0a\x01a\x12\x05\x1a\x03abc";
-        assert_eq!(read(beyond), Err(Malformed("is cut off")));
+        assert_eq!(read(beyond), Err(Malformed::CutOff));
     }
 
     #[test]
@@ -327,36 +359,36 @@ mod tests {
     }
 
     #[test]
-    fn what_readers_may_differ_on_is_refused() {
+    fn bytes_that_readers_may_differ_on_are_refused() {
         for (bytes, what) in [
-            (&b"\x0b\x0c"[..], "has a field of an unknown type"),
-            (b"\x0c", "has a field of an unknown type"),
-            (b"\x0e", "has a field of an unknown type"),
-            (b"\x0f", "has a field of an unknown type"),
-            (b"\x02\x00", "has a field with number 0"),
-            (b"\x8a\x80\x80\x80\x10\x00", "has a field number too high"),
-            (b"\x0a", "is cut off"),
-            (b"\x0a\x01", "is cut off"),
+            (&b"\x0b\x0c"[..], Malformed::UnknownType),
+            (b"\x0c", Malformed::UnknownType),
+            (b"\x0e", Malformed::UnknownType),
+            (b"\x0f", Malformed::UnknownType),
+            (b"\x02\x00", Malformed::FieldNumberZero),
+            (b"\x8a\x80\x80\x80\x10\x00", Malformed::FieldNumberTooHigh),
+            (b"\x0a", Malformed::CutOff),
+            (b"\x0a\x01", Malformed::CutOff),
             (
                 b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
-                "is cut off",
+                Malformed::CutOff,
             ),
-            (b"\x08", "is cut off"),
-            (b"\x08\x80", "is cut off"),
-            (b"\x09\x00\x00\x00\x00\x00\x00\x00", "is cut off"),
-            (b"\x0d\x00\x00\x00", "is cut off"),
+            (b"\x08", Malformed::CutOff),
+            (b"\x08\x80", Malformed::CutOff),
+            (b"\x09\x00\x00\x00\x00\x00\x00\x00", Malformed::CutOff),
+            (b"\x0d\x00\x00\x00", Malformed::CutOff),
             (
                 b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02",
-                "has a number of more than 64 bits",
+                Malformed::NumberTooLong,
             ),
             (
                 b"\x08\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x00",
-                "has a number of more than 64 bits",
+                Malformed::NumberTooLong,
             ),
         ] {
             assert_eq!(
                 Message::parse(bytes).unwrap_err(),
-                Malformed(what),
+                what,
                 "{}",
                 bytes.escape_ascii()
             );
@@ -367,8 +399,9 @@ mod tests {
             }
         }
         let message = Message::parse(FIELDS).unwrap();
-        assert!(message.last(1).is_err() && message.merged(3).is_err());
-        assert!(message.number(2).is_err());
+        assert_eq!(message.last(1), Err(Malformed::WrongType));
+        assert_eq!(message.merged(3), Err(Malformed::WrongType));
+        assert_eq!(message.number(2), Err(Malformed::WrongType));
     }
 
     #[test]
@@ -376,9 +409,6 @@ mod tests {
         let fields = b"\x08\x00".repeat(MAX_FIELDS);
         assert!(Message::parse(&fields).is_ok());
         let more = b"\x08\x00".repeat(MAX_FIELDS + 1);
-        assert_eq!(
-            Message::parse(&more).unwrap_err(),
-            Malformed("has too many fields")
-        );
+        assert_eq!(Message::parse(&more).unwrap_err(), Malformed::TooManyFields);
     }
 }

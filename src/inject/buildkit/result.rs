@@ -1,16 +1,16 @@
-//! `LLBBridge/Return`, the end of a build that the client steers. Exporters write the image
-//! configuration in the result's metadata into the image, whatever frontend made it; where there
-//! is none they make up one, and so it is put in here, in the place where they would look.
+//! `LLBBridge/Return` ends a build that the client steers. Exporters write the image configuration
+//! in the result's metadata into the image, whatever frontend made it. Where there is none they
+//! make one up, so one is added here, where they look for it.
 //!
-//! Where they look depends on the engine: the classic image store takes `containerimage.config`
-//! for a single result, and the one of the first platform for a map of results with one member;
-//! containerd's takes the one of each platform, else the plain one. So after this a map has one
-//! for each platform, every result has a plain one, and all carry the labels. A map that names no
-//! platforms is refused, since daemons make one up.
+//! Where they look depends on the engine. The classic image store takes `containerimage.config` for
+//! a single result, and that of the first platform for a map of results with one member.
+//! containerd's store takes that of each platform, or else the plain one. So a labelled map has one
+//! for each platform, every labelled result has a plain one, and all carry the labels. A map that
+//! names no platforms is refused, since daemons make one up.
 
 use std::collections::BTreeMap;
 
-use crate::inject::buildkit::Status;
+use crate::http2::grpc::{Status, StatusCode};
 use crate::inject::buildkit::image_config;
 use crate::inject::buildkit::proto::{Malformed, Message};
 use crate::policy::Policy;
@@ -27,25 +27,24 @@ const METADATA: u32 = 10;
 const CONFIG: &[u8] = b"containerimage.config";
 const PLATFORMS: &[u8] = b"refs.platforms";
 
-/// The most that the configurations of one result may take: no daemon reads a longer message.
+/// The most bytes that the configurations of one result may have. No daemon reads a longer
+/// message.
 const MAX_CONFIG_BYTES: usize = 16 << 20;
 
-/// Labels the result of a build; the report of a failure has none and stays as it is.
+/// Labels the result of a build. The report of a failure has no result and stays as it is.
 ///
 /// # Errors
-/// When the request or a configuration in it is malformed, or it is not known which configuration
-/// the daemon will take.
-pub(super) fn edit(bytes: &[u8], policy: &Policy) -> Result<Vec<u8>, Status> {
+/// When the request or a configuration in it is malformed, or the daemon might take a configuration
+/// that is not labelled.
+pub(super) fn label(bytes: &[u8], policy: &Policy) -> Result<Vec<u8>, Status> {
     let mut request = Message::parse(bytes)?;
     let Some(result) = request.merged(RESULT)? else {
-        return match request.has(ERROR) {
-            true => Ok(bytes.to_vec()),
-            // Daemons that are sent it end of a panic.
-            false => Err(Status::new(
-                Status::INVALID_ARGUMENT,
-                "the end of a build has neither a result nor an error",
-            )),
-        };
+        if request.has(ERROR) {
+            return Ok(bytes.to_vec());
+        }
+        // Daemons panic when they are sent this.
+        let what = "the end of a build has neither a result nor an error";
+        return Err(Status::invalid(what));
     };
     let mut result = Message::parse(&result)?;
     let mut configs = Configs::take(&mut result)?;
@@ -59,7 +58,7 @@ pub(super) fn edit(bytes: &[u8], policy: &Policy) -> Result<Vec<u8>, Status> {
         len += config.len();
         if len > MAX_CONFIG_BYTES {
             return Err(Status::new(
-                Status::RESOURCE_EXHAUSTED,
+                StatusCode::ResourceExhausted,
                 "the image configurations are longer than 16 MiB",
             ));
         }
@@ -70,14 +69,14 @@ pub(super) fn edit(bytes: &[u8], policy: &Policy) -> Result<Vec<u8>, Status> {
     Ok(request.to_bytes())
 }
 
-/// The image configurations of a result; an empty one is none.
+/// The image configurations of a result. Empty ones do not count.
 struct Configs {
     by_key: BTreeMap<Vec<u8>, Vec<u8>>,
     platforms: Vec<u8>,
 }
 
 impl Configs {
-    /// Takes the configurations out of a result: of those with one key, the last counts.
+    /// Takes the configurations out of a result. The last one with a key counts.
     fn take(result: &mut Message<'_>) -> Result<Configs, Malformed> {
         let mut configs = Configs {
             by_key: BTreeMap::new(),
@@ -99,19 +98,20 @@ impl Configs {
         Ok(configs)
     }
 
-    /// Adds the configuration of each platform that has none: what containerd's image store
-    /// would take.
+    /// Adds the configuration that containerd's image store would take for each platform that has
+    /// none.
     fn add_platforms(&mut self) -> Result<(), Status> {
         let plain = self.by_key.get(CONFIG).cloned();
-        let platforms = match self.platforms.is_empty() {
-            true => Vec::new(),
-            false => image_config::platforms(&self.platforms)?,
+        let platforms = if self.platforms.is_empty() {
+            Vec::new()
+        } else {
+            image_config::platforms(&self.platforms)?
         };
         if platforms.is_empty() {
             // Docker 25 and later make a platform up (`ParsePlatforms` in BuildKit
             // exporter/containerimage/exptypes) and take the configuration of that one alone.
             return Err(Status::new(
-                Status::FAILED_PRECONDITION,
+                StatusCode::FailedPrecondition,
                 "a map of results without refs.platforms cannot be labelled; \
                  name its platforms, or return a single result",
             ));
@@ -129,7 +129,7 @@ impl Configs {
             len += config.len();
             self.by_key.insert(key, config);
             if len > MAX_CONFIG_BYTES {
-                break; // to be refused
+                break; // The caller refuses it.
             }
         }
         Ok(())
@@ -179,20 +179,20 @@ mod tests {
         metadata
     }
 
-    /// What becomes of a result with this metadata, in a request with this field for its refs.
+    /// The labelled metadata of a result, in a request with this field for its refs.
     fn edited(refs: u32, entries: &[(&str, &str)]) -> Result<BTreeMap<String, String>, Status> {
         let mut result = Message::default();
         result.push(refs, b"\x0a\x01x".to_vec());
         for (key, value) in entries {
             result.push_entry(METADATA, key.as_bytes(), value.as_bytes());
         }
-        edit(&request(&result), &policy()).map(|bytes| metadata(&bytes))
+        label(&request(&result), &policy()).map(|bytes| metadata(&bytes))
     }
 
     #[test]
     fn a_captured_result_is_labelled_and_nothing_else() {
         for captured in CAPTURED {
-            let bytes = edit(captured, &policy()).unwrap();
+            let bytes = label(captured, &policy()).unwrap();
             let (mut before, mut after) = (metadata(captured), metadata(&bytes));
             let take = |metadata: &mut BTreeMap<String, String>| {
                 let config = metadata.remove("containerimage.config").unwrap();
@@ -212,7 +212,7 @@ mod tests {
             };
             assert!(!reference(captured).is_empty());
             assert_eq!(reference(&bytes), reference(captured));
-            assert_eq!(edit(&bytes, &policy()), Ok(bytes.clone()));
+            assert_eq!(label(&bytes, &policy()), Ok(bytes.clone()));
         }
     }
 
@@ -244,7 +244,7 @@ mod tests {
     fn a_result_without_configuration_gets_one() {
         let none = include_bytes!("../../../tests/buildkit/bridge-return-of-nothing.bin");
         for after in [
-            metadata(&edit(none, &policy()).unwrap()),
+            metadata(&label(none, &policy()).unwrap()),
             edited(3, &[]).unwrap(),
             edited(1, &[("containerimage.config", "")]).unwrap(),
         ] {
@@ -305,7 +305,7 @@ mod tests {
                 &[plain, ("refs.platforms", r#"{"Platforms":null}"#)],
             ] {
                 let status = edited(map, entries).unwrap_err();
-                assert_eq!(status.code, Status::FAILED_PRECONDITION, "{entries:?}");
+                assert_eq!(status.code, StatusCode::FailedPrecondition, "{entries:?}");
             }
         }
     }
@@ -313,8 +313,8 @@ mod tests {
     #[test]
     fn a_return_of_neither_result_nor_error_is_refused() {
         for nothing in [&b""[..], b"\x1a\x01x"] {
-            let status = edit(nothing, &policy()).unwrap_err();
-            assert_eq!(status.code, Status::INVALID_ARGUMENT);
+            let status = label(nothing, &policy()).unwrap_err();
+            assert_eq!(status.code, StatusCode::InvalidArgument);
         }
     }
 
@@ -326,7 +326,7 @@ mod tests {
             result.push_entry(METADATA, CONFIG, value.as_bytes());
             parts.push(RESULT, result.to_bytes());
         }
-        let after = edit(&parts.to_bytes(), &policy()).unwrap();
+        let after = label(&parts.to_bytes(), &policy()).unwrap();
         assert_eq!(Message::parse(&after).unwrap().all(RESULT).count(), 1);
         let after = metadata(&after);
         assert_eq!(after.len(), 1);
@@ -338,27 +338,28 @@ mod tests {
         let mut failure = Message::default();
         failure.push(2, b"\x08\x01".to_vec());
         let failure = failure.to_bytes();
-        assert_eq!(edit(&failure, &policy()), Ok(failure));
+        assert_eq!(label(&failure, &policy()), Ok(failure));
     }
 
     #[test]
-    fn what_cannot_be_labelled_is_refused() {
+    fn results_that_cannot_be_labelled_are_refused() {
         for (key, value) in [
             ("containerimage.config", "null"),
             ("containerimage.config/x", "[]"),
         ] {
             let status = edited(3, &[(key, value)]).unwrap_err();
-            assert_eq!(status.code, Status::INVALID_ARGUMENT, "{key}");
+            assert_eq!(status.code, StatusCode::InvalidArgument, "{key}");
         }
-        assert!(edited(4, &[("refs.platforms", "[]")]).is_err());
+        let status = edited(4, &[("refs.platforms", "[]")]).unwrap_err();
+        assert_eq!(status.code, StatusCode::InvalidArgument);
         for malformed in [
             &b"\x08\x01"[..],
             b"\x0a\x02\x50\x01",
             b"\x0a\x01\x0a",
             b"\x0b",
         ] {
-            let status = edit(malformed, &policy()).unwrap_err();
-            assert_eq!(status.code, Status::INVALID_ARGUMENT);
+            let status = label(malformed, &policy()).unwrap_err();
+            assert_eq!(status.code, StatusCode::InvalidArgument);
         }
     }
 
@@ -373,7 +374,7 @@ mod tests {
             ("refs.platforms", &*platforms),
         ];
         let status = edited(4, &entries).unwrap_err();
-        assert_eq!(status.code, Status::RESOURCE_EXHAUSTED);
+        assert_eq!(status.code, StatusCode::ResourceExhausted);
         assert_eq!(edited(3, &entries).unwrap().len(), 2);
     }
 }

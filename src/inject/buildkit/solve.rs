@@ -1,16 +1,16 @@
-//! The two calls that start something: `Control/Solve` a build, `LLBBridge/Solve` a part of one.
-//! Both have a frontend with options, and the labels are options of the Dockerfile frontend.
+//! `Control/Solve` starts a build, `LLBBridge/Solve` a part of one. Both have a frontend with
+//! options, and the Dockerfile frontend takes labels as options.
 //!
-//! In a build that the client steers, as buildx does it, `Control/Solve` has neither a frontend
-//! nor a definition, and what is exported comes with `LLBBridge/Return`. Otherwise the daemon
-//! exports what the frontend returns, unseen by the proxy: that is labelled if the frontend is
+//! In a build that the client steers, as buildx does, `Control/Solve` has neither a frontend nor a
+//! definition, and `LLBBridge/Return` brings what is exported. Otherwise the daemon exports what
+//! the frontend returns, and the proxy does not see it. Such a build is labelled if the frontend is
 //! the daemon's own, and refused if not. (An exporter's attribute `containerimage.config` would
-//! not help: the classic image store does not know it, containerd's would put it in place of all
-//! that the frontend returns.)
+//! not help: the classic image store ignores it, and containerd's would replace everything that
+//! the frontend returns.)
 
 use std::collections::BTreeSet;
 
-use crate::inject::buildkit::Status;
+use crate::http2::grpc::{Status, StatusCode};
 use crate::inject::buildkit::proto::{Entry, Malformed, Message};
 use crate::labels::Labels;
 use crate::policy::Policy;
@@ -39,25 +39,25 @@ mod bridge {
 /// The Dockerfile frontend that is part of the daemon.
 const DOCKERFILE: &[u8] = b"dockerfile.v0";
 
-/// What an option of the Dockerfile frontend begins with that is a label.
+/// The prefix of those options of the Dockerfile frontend that are labels.
 const LABEL: &str = "label:";
 
 /// The option of the Dockerfile frontend for the cgroup of `RUN` steps.
 const CGROUP_PARENT: &[u8] = b"cgroup-parent";
 
-/// The option with which the Dockerfile frontend is told that it is the one that was asked for by
-/// a line `# syntax=`: it looks for none then (`frontend/dockerfile/builder/build.go`).
+/// The option that tells the Dockerfile frontend that a line `# syntax=` has chosen it already, so
+/// that it does not look for one (`frontend/dockerfile/builder/build.go`).
 const CMDLINE: &[u8] = b"cmdline";
 
-/// The option that asks a frontend for something else than a build, such as a list of its targets.
-/// That result has no image configuration, and the one that an exporter makes up has no labels.
+/// The option that asks a frontend for something other than a build, such as a list of its targets.
+/// The result has no image configuration, so an exporter makes one up, without labels.
 const REQUEST_ID: &[u8] = b"requestid";
 
 /// Labels a `Control/Solve`.
 ///
 /// # Errors
 /// When the request is malformed, or makes an image that cannot be labelled.
-pub(super) fn control(bytes: &[u8], policy: &Policy) -> Result<Vec<u8>, Status> {
+pub(super) fn label_control(bytes: &[u8], policy: &Policy) -> Result<Vec<u8>, Status> {
     let mut request = Message::parse(bytes)?;
     drop_image_metadata(&mut request)?;
     // The client would say over the session what is exported, and with what attributes.
@@ -66,39 +66,45 @@ pub(super) fn control(bytes: &[u8], policy: &Policy) -> Result<Vec<u8>, Status> 
     let is_steered =
         request.last(control::FRONTEND)?.is_empty() && !request.has(control::DEFINITION);
     if !is_steered && makes_image(&request)? {
-        if request.last(control::FRONTEND)? != DOCKERFILE {
-            return Err(Status::new(
-                Status::FAILED_PRECONDITION,
-                "an image that is not built from a Dockerfile can only be labelled if the client \
-                 steers the build, as buildx does",
-            ));
-        }
-        let mut is_build = true;
-        request.retain_entries(control::FRONTEND_ATTRS, |option| {
-            is_build &= option.key != REQUEST_ID;
-            option.key != CMDLINE
-        })?;
-        if !is_build {
-            return Err(Status::new(
-                Status::FAILED_PRECONDITION,
-                "the answer to a requestid cannot be labelled as an image; ask without an exporter",
-            ));
-        }
-        request.push_entry(control::FRONTEND_ATTRS, CMDLINE, b"");
+        use_own_frontend(&mut request)?;
     }
     Ok(request.to_bytes())
+}
+
+/// Makes sure that the daemon's own Dockerfile frontend builds the image, which sets the labels.
+fn use_own_frontend(request: &mut Message<'_>) -> Result<(), Status> {
+    if request.last(control::FRONTEND)? != DOCKERFILE {
+        return Err(Status::new(
+            StatusCode::FailedPrecondition,
+            "an image that is not built from a Dockerfile can only be labelled if the client \
+             steers the build, as buildx does",
+        ));
+    }
+    let mut is_build = true;
+    request.retain_entries(control::FRONTEND_ATTRS, |option| {
+        is_build &= option.key != REQUEST_ID;
+        option.key != CMDLINE
+    })?;
+    if !is_build {
+        return Err(Status::new(
+            StatusCode::FailedPrecondition,
+            "the answer to a requestid cannot be labelled as an image; ask without an exporter",
+        ));
+    }
+    request.push_entry(control::FRONTEND_ATTRS, CMDLINE, b"");
+    Ok(())
 }
 
 /// Labels an `LLBBridge/Solve`.
 ///
 /// # Errors
-/// When the request is malformed, or ends the build in a way that clients used before
-/// `LLBBridge/Return`: what it exports cannot be labelled.
-pub(super) fn bridge(bytes: &[u8], policy: &Policy) -> Result<Vec<u8>, Status> {
+/// When the request is malformed, or ends the build as clients did before `LLBBridge/Return`, since
+/// then what is exported cannot be labelled.
+pub(super) fn label_bridge(bytes: &[u8], policy: &Policy) -> Result<Vec<u8>, Status> {
     let mut request = Message::parse(bytes)?;
     if request.number(bridge::FINAL)? != 0 {
         return Err(Status::new(
-            Status::FAILED_PRECONDITION,
+            StatusCode::FailedPrecondition,
             "a final LLBBridge/Solve cannot be labelled; end the build with LLBBridge/Return",
         ));
     }
@@ -108,7 +114,7 @@ pub(super) fn bridge(bytes: &[u8], policy: &Policy) -> Result<Vec<u8>, Status> {
     Ok(request.to_bytes())
 }
 
-/// Makes the labels, and the cgroup if there is one, options of a frontend.
+/// Sets the labels, and the cgroup if there is one, as options of a frontend.
 fn set_options(request: &mut Message<'_>, map: u32, policy: &Policy) -> Result<(), Malformed> {
     let is_forced = |key: &[u8]| {
         is_label(key, &policy.labels) || (key == CGROUP_PARENT && policy.cgroup_parent.is_some())
@@ -124,16 +130,16 @@ fn set_options(request: &mut Message<'_>, map: u32, policy: &Policy) -> Result<(
     Ok(())
 }
 
-/// Whether an option is one of these labels. Frontends that are images get options as
-/// `KEY=VALUE`, so the key `label:a=b` is `label:a` to them.
+/// Whether an option is one of these labels. Frontends that are images get options as `KEY=VALUE`,
+/// so they read the key `label:a=b` as `label:a`.
 fn is_label(key: &[u8], labels: &Labels) -> bool {
     let key = key.strip_prefix(LABEL.as_bytes());
     let key = key.and_then(|key| key.split(|&b| b == b'=').next());
     key.is_some_and(|key| labels.iter().any(|label| label.key().as_bytes() == key))
 }
 
-/// Removes the attributes of exporters that would take the place of the result's metadata
-/// (`i.meta` in BuildKit exporter/containerimage).
+/// Removes the attributes of exporters that would replace the result's metadata (`i.meta` in
+/// BuildKit exporter/containerimage).
 fn drop_image_metadata(request: &mut Message<'_>) -> Result<(), Malformed> {
     let is_metadata = |key: &[u8]| key.starts_with(b"containerimage.") || key == b"refs.platforms";
     request.retain_entries(control::OLD_EXPORTER_ATTRS, |attr| !is_metadata(attr.key))?;
@@ -142,9 +148,13 @@ fn drop_image_metadata(request: &mut Message<'_>) -> Result<(), Malformed> {
     })
 }
 
-/// What a `Control/Solve` that succeeds has made, for the log: an image by these names.
-pub(super) fn image(bytes: &[u8]) -> Option<String> {
-    let request = Message::parse(bytes).ok()?;
+/// How much of the names of images is shown, in characters: dozens of names.
+const MAX_SHOWN_NAMES_CHARS: usize = 2000;
+
+/// Returns the names of the images that a `Control/Solve` has the daemon make, for the log, or
+/// `None` if it makes none.
+pub(super) fn images(bytes: &[u8]) -> Option<String> {
+    let mut request = Message::parse(bytes).ok()?;
     if !makes_image(&request).ok()? {
         return None;
     }
@@ -161,14 +171,14 @@ pub(super) fn image(bytes: &[u8]) -> Option<String> {
         let mut exporter = Message::parse(exporter.ok()?).ok()?;
         exporter.retain_entries(control::ATTRS, &mut note).ok()?;
     }
-    let mut request = Message::parse(bytes).ok()?;
     let attrs = control::OLD_EXPORTER_ATTRS;
     request.retain_entries(attrs, &mut note).ok()?;
-    Some(names.into_iter().collect::<Vec<_>>().join(", "))
+    let names = names.into_iter().collect::<Vec<_>>().join(", ");
+    Some(names.chars().take(MAX_SHOWN_NAMES_CHARS).collect())
 }
 
-/// Whether a build exports an image, and not files or nothing. Daemons before 24 know only the
-/// one exporter, later ones look at it only if there is no list.
+/// Whether a build exports an image, rather than files or nothing. Daemons before 24 know only the
+/// one exporter; later ones read it only if there is no list.
 fn makes_image(request: &Message<'_>) -> Result<bool, Malformed> {
     let is_image = |kind: &[u8]| !matches!(kind, b"local" | b"tar");
     let old = request.last(control::OLD_EXPORTER)?;
@@ -226,14 +236,14 @@ mod tests {
         for key in ["requestid", "target"] {
             let mut request = exporting(control::EXPORTERS, &exporter, "dockerfile.v0");
             request.push_entry(control::FRONTEND_ATTRS, key.as_bytes(), b"frontend.outline");
-            let status = control(&request.to_bytes(), &policy()).err();
-            let refused = (key == "requestid").then_some(Status::FAILED_PRECONDITION);
+            let status = label_control(&request.to_bytes(), &policy()).err();
+            let refused = (key == "requestid").then_some(StatusCode::FailedPrecondition);
             assert_eq!(status.map(|status| status.code), refused, "{key}");
         }
         let mut request = Message::default();
         request.push(control::FRONTEND, b"dockerfile.v0".to_vec());
         request.push_entry(control::FRONTEND_ATTRS, b"requestid", b"frontend.outline");
-        assert!(control(&request.to_bytes(), &policy()).is_ok());
+        assert!(label_control(&request.to_bytes(), &policy()).is_ok());
     }
 
     const OPTIONS: [&str; 5] = [
@@ -250,9 +260,9 @@ mod tests {
             (
                 CONTROL,
                 control::FRONTEND_ATTRS,
-                control as fn(&[u8], &Policy) -> _,
+                label_control as fn(&[u8], &Policy) -> _,
             ),
-            (BRIDGE, bridge::FRONTEND_OPT, bridge),
+            (BRIDGE, bridge::FRONTEND_OPT, label_bridge),
         ] {
             let bytes: Vec<u8> = edit(captured, &policy()).unwrap();
             let mut before = Message::parse(captured).unwrap();
@@ -279,7 +289,7 @@ mod tests {
         ] {
             request.push_entry(control::FRONTEND_ATTRS, key.as_bytes(), b"v");
         }
-        let bytes = control(&request.to_bytes(), &policy()).unwrap();
+        let bytes = label_control(&request.to_bytes(), &policy()).unwrap();
         let mut after = Message::parse(&bytes).unwrap();
         assert_eq!(
             entries(&mut after, control::FRONTEND_ATTRS),
@@ -303,7 +313,7 @@ mod tests {
         let mut request = Message::default();
         request.push(bridge::FRONTEND, DOCKERFILE.to_vec());
         request.push_entry(bridge::FRONTEND_OPT, CGROUP_PARENT, b"/mine");
-        let bytes = bridge(&request.to_bytes(), &policy).unwrap();
+        let bytes = label_bridge(&request.to_bytes(), &policy).unwrap();
         let mut after = Message::parse(&bytes).unwrap();
         let options = entries(&mut after, bridge::FRONTEND_OPT);
         assert_eq!(options, [OPTIONS[2], OPTIONS[4], "cgroup-parent=/ci"]);
@@ -326,7 +336,7 @@ mod tests {
         for attr in attrs {
             request.push_entry(control::OLD_EXPORTER_ATTRS, attr.as_bytes(), b"x");
         }
-        let bytes = control(&request.to_bytes(), &policy()).unwrap();
+        let bytes = label_control(&request.to_bytes(), &policy()).unwrap();
         let mut after = Message::parse(&bytes).unwrap();
         assert_eq!(entries(&mut after, control::OLD_EXPORTER_ATTRS), kept);
         assert!(!after.has(control::ENABLE_SESSION_EXPORTER));
@@ -347,31 +357,32 @@ mod tests {
             (control::OLD_EXPORTER, b"moby"),
         ] {
             let request = exporting(number, exporter, "dockerfile.v0");
-            let bytes = control(&request.to_bytes(), &policy()).unwrap();
+            let bytes = label_control(&request.to_bytes(), &policy()).unwrap();
             let mut after = Message::parse(&bytes).unwrap();
             let options = entries(&mut after, control::FRONTEND_ATTRS);
             assert_eq!(options, [OPTIONS[2], OPTIONS[4], "cmdline="]);
-            assert_eq!(control(&bytes, &policy()), Ok(bytes));
+            assert_eq!(label_control(&bytes, &policy()), Ok(bytes));
 
             for frontend in ["gateway.v0", "other"] {
                 let request = exporting(number, exporter, frontend);
-                let status = control(&request.to_bytes(), &policy()).unwrap_err();
-                assert_eq!(status.code, Status::FAILED_PRECONDITION, "{frontend}");
+                let status = label_control(&request.to_bytes(), &policy()).unwrap_err();
+                assert_eq!(status.code, StatusCode::FailedPrecondition, "{frontend}");
             }
             for definition in [&b""[..], b"\x0a\x00"] {
                 let mut request = exporting(number, exporter, "");
                 request.push(control::DEFINITION, definition.to_vec());
-                let status = control(&request.to_bytes(), &policy()).unwrap_err();
-                assert_eq!(status.code, Status::FAILED_PRECONDITION);
+                let status = label_control(&request.to_bytes(), &policy()).unwrap_err();
+                assert_eq!(status.code, StatusCode::FailedPrecondition);
             }
             // A build that the client steers.
-            assert!(control(&exporting(number, exporter, "").to_bytes(), &policy()).is_ok());
+            assert!(label_control(&exporting(number, exporter, "").to_bytes(), &policy()).is_ok());
         }
         let files = exporter("local", &[]);
         for (first, second) in [(&files, &image), (&image, &files)] {
             let mut both = exporting(control::EXPORTERS, first, "gateway.v0");
             both.push(control::EXPORTERS, second.clone());
-            assert!(control(&both.to_bytes(), &policy()).is_err());
+            let status = label_control(&both.to_bytes(), &policy()).unwrap_err();
+            assert_eq!(status.code, StatusCode::FailedPrecondition);
         }
     }
 
@@ -383,7 +394,7 @@ mod tests {
             exporter.push_entry(control::ATTRS, b"name", names.as_bytes());
             exporter.to_bytes()
         };
-        assert_eq!(image(CONTROL), Some(r#""t1""#.to_owned()));
+        assert_eq!(images(CONTROL), Some(r#""t1""#.to_owned()));
         for (exporters, expected) in [
             (vec![], None),
             (vec![named("tar", "a")], None),
@@ -397,17 +408,23 @@ mod tests {
             for exporter in exporters {
                 request.push(control::EXPORTERS, exporter);
             }
-            assert_eq!(image(&request.to_bytes()).as_deref(), expected);
+            assert_eq!(images(&request.to_bytes()).as_deref(), expected);
         }
         let mut request = Message::default();
         request.push(control::OLD_EXPORTER, b"moby".to_vec());
         request.push_entry(control::OLD_EXPORTER_ATTRS, b"name", b"a");
-        assert_eq!(image(&request.to_bytes()), Some(r#""a""#.to_owned()));
-        assert_eq!(image(b"\x6a\x01\x0b"), None);
+        assert_eq!(images(&request.to_bytes()), Some(r#""a""#.to_owned()));
+        assert_eq!(images(b"\x6a\x01\x0b"), None);
+
+        let long = named("moby", &"x".repeat(1 << 20));
+        let mut request = Message::default();
+        request.push(control::EXPORTERS, long);
+        let shown = images(&request.to_bytes()).unwrap();
+        assert_eq!(shown.len(), MAX_SHOWN_NAMES_CHARS);
     }
 
     #[test]
-    fn what_exports_no_image_passes() {
+    fn builds_that_export_no_image_get_options_alone() {
         for kind in ["local", "tar"] {
             for (number, exporter) in [
                 (control::EXPORTERS, exporter(kind, &[])),
@@ -416,7 +433,7 @@ mod tests {
             ] {
                 for frontend in ["gateway.v0", "dockerfile.v0"] {
                     let request = exporting(number, &exporter, frontend);
-                    let bytes = control(&request.to_bytes(), &policy()).unwrap();
+                    let bytes = label_control(&request.to_bytes(), &policy()).unwrap();
                     let mut after = Message::parse(&bytes).unwrap();
                     let options = entries(&mut after, control::FRONTEND_ATTRS);
                     assert_eq!(options, [OPTIONS[2], OPTIONS[4]]);
@@ -428,14 +445,14 @@ mod tests {
     #[test]
     fn a_part_without_frontend_has_no_options() {
         let request = b"\x0a\x02\x0a\x00\x5a\x02{}";
-        assert_eq!(bridge(request, &policy()).unwrap(), request);
+        assert_eq!(label_bridge(request, &policy()).unwrap(), request);
     }
 
     #[test]
     fn a_final_part_is_refused() {
-        let status = bridge(b"\x50\x01", &policy()).unwrap_err();
-        assert_eq!(status.code, Status::FAILED_PRECONDITION);
-        assert!(bridge(b"\x50\x01\x50\x00", &policy()).is_ok());
+        let status = label_bridge(b"\x50\x01", &policy()).unwrap_err();
+        assert_eq!(status.code, StatusCode::FailedPrecondition);
+        assert!(label_bridge(b"\x50\x01\x50\x00", &policy()).is_ok());
     }
 
     #[test]
@@ -447,19 +464,19 @@ mod tests {
             b"\x6a\x01\x0b",
             b"\x07",
         ] {
-            let status = control(bytes, &policy()).unwrap_err();
+            let status = label_control(bytes, &policy()).unwrap_err();
             assert_eq!(
                 status.code,
-                Status::INVALID_ARGUMENT,
+                StatusCode::InvalidArgument,
                 "{}",
                 bytes.escape_ascii()
             );
         }
         for bytes in [&b"\x10\x01"[..], b"\x12\x01x\x18\x01", b"\x52\x00"] {
-            let status = bridge(bytes, &policy()).unwrap_err();
+            let status = label_bridge(bytes, &policy()).unwrap_err();
             assert_eq!(
                 status.code,
-                Status::INVALID_ARGUMENT,
+                StatusCode::InvalidArgument,
                 "{}",
                 bytes.escape_ascii()
             );

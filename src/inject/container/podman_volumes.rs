@@ -1,84 +1,24 @@
-//! The volumes that a container create of the Docker API makes on the way when the daemon is
-//! Podman. It drops the labels of `Mounts` entries, so every volume is created before the
-//! container, and named in it. Follows `cliOpts` (podman pkg/api/handlers/compat/
-//! containers_create.go), which writes mounts and volumes as command line options and reads these.
+//! The volumes that a container create of the Docker API makes on the way, on Podman. It drops the
+//! labels of `Mounts` entries, so every volume is created before the container, and named in it.
+//! Follows `cliOpts` (podman pkg/api/handlers/compat/containers_create.go), which writes mounts and
+//! volumes as command line options and reads these.
 
 use std::collections::HashSet;
 
+use super::host_mounts::{HostMounts, VolumeDriver, Wanted};
 use crate::error::Refusal;
-use crate::inject::container::docker_volumes::{self, ANONYMOUS, Volumes, clean_path, mounts_of};
-use crate::inject::object::{self, sole_as};
-use crate::inject::request::{CreateRequest, Daemon, Rejection};
-use crate::inject::socket_mounts;
-use crate::json::{self, Object};
-use crate::policy::Policy;
+use crate::inject::mounts::free;
+use crate::inject::request::{Create, Rejection};
+use crate::inject::volume_store::VolumeStore;
+use crate::json::{self, List, Object};
+use crate::text::clean_path;
 
-/// Creates the volumes of a create with the labels, and puts the names of the anonymous ones
-/// into it. `image` is where the image wants volumes.
-///
-/// # Errors
-/// When a volume cannot be labelled, or the daemon would refuse the create.
-pub(crate) fn label(
-    mut volumes: Volumes,
-    config: &Object<'_>,
-    image: Vec<String>,
-    host: &mut Object<'_>,
-    draft: &CreateRequest,
-    policy: &Policy,
-    daemon: &mut dyn Daemon,
-) -> Result<(), Rejection> {
-    let mounted = mounts(&mut volumes)?;
-    let bound = binds(&mut volumes)?;
-    let tmpfs = |path: &str| path.split(':').next().map(clean_path);
-    let tmpfs: Vec<String> = volumes
-        .tmpfs
-        .iter()
-        .filter_map(|path| tmpfs(path))
-        .collect();
-    volumes.taken.extend(tmpfs);
-    let mut added = Vec::new();
-    // A body has room for hundreds of thousands.
-    let mut known: HashSet<String> = volumes.taken.iter().cloned().collect();
-    for path in docker_volumes::config_volumes(config)? {
-        check_path(&path)?;
-        if known.insert(path.clone()) {
-            volumes.taken.push(path.clone());
-            added.push(path);
-        }
-    }
-    let image: Vec<String> = free(image, &mut volumes.taken, &volumes.from, draft, daemon)?;
-    for path in &image {
-        check_path(path)?;
-    }
-
-    // All is understood: only now is something created.
-    let mut store = Store::new(draft, policy, daemon);
-    for mount in mounted {
-        let text = &mut volumes.mounts[mount.index];
-        if mount.source.is_empty() {
-            let name = store.anonymous(&mount.labels, &[])?;
-            let given = text.clone();
-            let mut object = object::parse(given.as_bytes(), object::Empty::IsError)?;
-            object.set("Source", json::string(&name));
-            *text = object.to_string();
-        } else {
-            store.named(&mount.source, &mount.labels, &[])?;
-        }
-    }
-    for bind in bound {
-        match bind {
-            Bind::Named(name) => store.named(&name, &[], &[])?,
-            Bind::Anonymous(index, path) => {
-                volumes.binds[index] = format!("{}:{path}", store.anonymous(&[], &[])?);
-            }
-        }
-    }
-    for path in added.into_iter().chain(image) {
-        let name = store.anonymous(&[], &[])?;
-        volumes.binds.push(format!("{name}:{path}"));
-    }
-    volumes.write(host);
-    Ok(())
+/// The volumes to create before the container.
+pub(super) struct PodmanVolumes {
+    mounted: Vec<Mounted>,
+    bound: Vec<Bound>,
+    /// The paths of those that no entry of `Mounts` or `Binds` names.
+    added: Vec<String>,
 }
 
 /// A volume in `Mounts`: which entry, its source or nothing, and the client's labels.
@@ -88,23 +28,82 @@ struct Mounted {
     labels: Vec<(String, String)>,
 }
 
-/// The volumes in `Mounts`; notes where all entries are mounted.
-fn mounts(volumes: &mut Volumes) -> Result<Vec<Mounted>, Refusal> {
+/// A volume in `Binds`: its name, or which entry and its path.
+enum Bound {
+    Named(String),
+    Anonymous(usize, String),
+}
+
+impl VolumeDriver for PodmanVolumes {
+    fn prepare(
+        host: &mut HostMounts<'_>,
+        wanted: Wanted,
+        create: &mut Create<'_>,
+    ) -> Result<PodmanVolumes, Rejection> {
+        let mut taken = HashSet::new();
+        let mounted = read_mounts(&host.mounts, &mut taken)?;
+        let bound = read_binds(&host.binds, &mut taken)?;
+        let tmpfs = host.tmpfs.iter().filter_map(|path| path.split(':').next());
+        taken.extend(tmpfs.map(clean_path));
+        let mut added = Vec::new();
+        for path in wanted.own {
+            check_path(&path)?;
+            if taken.insert(path.clone()) {
+                added.push(path);
+            }
+        }
+        for path in free(wanted.image, &mut taken, &host.from, create)? {
+            check_path(&path)?;
+            added.push(path);
+        }
+        Ok(PodmanVolumes {
+            mounted,
+            bound,
+            added,
+        })
+    }
+
+    fn create(self, host: &mut HostMounts<'_>, create: &mut Create<'_>) -> Result<(), Rejection> {
+        let mut store = VolumeStore::new(create);
+        for mount in self.mounted {
+            if mount.source.is_empty() {
+                let name = json::string(&store.anonymous(&mount.labels, &[])?);
+                host.mounts.set_member(mount.index, "Source", name)?;
+            } else {
+                store.named(&mount.source, &mount.labels, &[])?;
+            }
+        }
+        for bound in self.bound {
+            match bound {
+                Bound::Named(name) => store.named(&name, &[], &[])?,
+                Bound::Anonymous(index, path) => {
+                    host.binds[index] = format!("{}:{path}", store.anonymous(&[], &[])?);
+                }
+            }
+        }
+        for path in self.added {
+            let name = store.anonymous(&[], &[])?;
+            host.binds.push(format!("{name}:{path}"));
+        }
+        Ok(())
+    }
+}
+
+/// The volumes in `Mounts`. Adds to `taken` where all entries are mounted.
+fn read_mounts(mounts: &List<'_>, taken: &mut HashSet<String>) -> Result<Vec<Mounted>, Refusal> {
     let mut found = Vec::new();
-    for (index, text) in volumes.mounts.iter().enumerate() {
-        let Some(mount) = object::entry(text, "Mounts")? else {
-            continue;
-        };
+    for (index, mount) in mounts.iter().enumerate() {
+        let Some(mount) = mount? else { continue };
         let kind = option(&mount, "Type")?;
         let source = option(&mount, "Source")?;
-        volumes.taken.push(clean_path(&option(&mount, "Target")?));
+        taken.insert(clean_path(&option(&mount, "Target")?));
         option(&mount, "Consistency")?;
-        let options: Object<'_> = sole_as(&mount, "BindOptions", "an object")?;
+        let options: Object<'_> = mount.get("BindOptions", "an object")?;
         option(&options, "Propagation")?;
-        let options: Object<'_> = sole_as(&mount, "VolumeOptions", "an object")?;
+        let options: Object<'_> = mount.get("VolumeOptions", "an object")?;
         option(&options, "Subpath")?;
         if kind == "volume" {
-            let labels = object::map(&options, "Labels")?;
+            let labels = options.string_map("Labels")?;
             found.push(Mounted {
                 index,
                 source,
@@ -115,75 +114,43 @@ fn mounts(volumes: &mut Volumes) -> Result<Vec<Mounted>, Refusal> {
     Ok(found)
 }
 
-/// A member of a mount that Podman writes behind a comma, for what follows a comma in it would be
-/// read as options of their own.
+/// A member of a mount that Podman writes into a list with commas. What follows a comma in it would
+/// be read as options of their own.
 fn option(object: &Object<'_>, field: &'static str) -> Result<String, Refusal> {
-    let value: String = sole_as(object, field, "a string")?;
-    match value.contains([',', '"', '\n', '\r']) {
-        false => Ok(value),
-        true => Err(Refusal::bad_request(format!(
+    let value: String = object.get(field, "a string")?;
+    if value.contains([',', '"', '\n', '\r']) {
+        return Err(Refusal::bad_request(format!(
             "{field} {value:?} in Mounts has a character that Podman cannot take there"
-        ))),
+        )));
     }
+    Ok(value)
 }
 
-/// A volume in `Binds`: its name, or which entry and its path.
-enum Bind {
-    Named(String),
-    Anonymous(usize, String),
-}
-
-/// The volumes in `Binds`; notes where all entries are mounted (`GenVolumeMounts` in
-/// pkg/specgen/volumes.go).
-fn binds(volumes: &mut Volumes) -> Result<Vec<Bind>, Refusal> {
+/// The volumes in `Binds` (`GenVolumeMounts` in pkg/specgen/volumes.go). Adds to `taken` where all
+/// entries are mounted.
+fn read_binds(binds: &[String], taken: &mut HashSet<String>) -> Result<Vec<Bound>, Refusal> {
     let mut found = Vec::new();
-    for (index, bind) in volumes.binds.iter().enumerate() {
+    for (index, bind) in binds.iter().enumerate() {
         let parts: Vec<&str> = bind.split(':').collect();
         let path = match parts[..] {
             [path] => {
                 let path = clean_path(path);
                 check_path(&path)?;
-                found.push(Bind::Anonymous(index, path.clone()));
+                found.push(Bound::Anonymous(index, path.clone()));
                 path
             }
             [source, path] | [source, path, _] => {
                 if !source.is_empty() && !source.starts_with(['/', '.']) {
-                    found.push(Bind::Named(source.to_owned()));
+                    found.push(Bound::Named(source.to_owned()));
                 }
                 clean_path(path)
             }
             // Podman refuses all others.
             _ => continue,
         };
-        volumes.taken.push(path);
+        taken.insert(path);
     }
     Ok(found)
-}
-
-/// Those paths of an image's volumes at which nothing else is mounted, be it by way of
-/// `VolumesFrom`. Podman does not let that come before the client's own volumes.
-pub(crate) fn free(
-    image: Vec<String>,
-    taken: &mut Vec<String>,
-    from: &[String],
-    draft: &CreateRequest,
-    daemon: &mut dyn Daemon,
-) -> Result<Vec<String>, Rejection> {
-    let mut free = Vec::new();
-    let mut wanted: Vec<String> = image;
-    wanted.retain(|path| !taken.contains(path));
-    if !wanted.is_empty() {
-        for from in from {
-            taken.extend(mounts_of(from, draft, daemon)?);
-        }
-    }
-    for path in wanted {
-        if !taken.contains(&path) {
-            taken.push(path.clone());
-            free.push(path);
-        }
-    }
-    Ok(free)
 }
 
 /// Checks that an entry of `Binds` can stand for a volume at this path.
@@ -196,93 +163,10 @@ fn check_path(path: &str) -> Result<(), Refusal> {
     )))
 }
 
-/// Creates volumes for a create that will use them.
-///
-/// What is created stays if the create then fails, as with Podman's own named volumes.
-pub(crate) struct Store<'a> {
-    draft: &'a CreateRequest,
-    policy: &'a Policy,
-    daemon: &'a mut dyn Daemon,
-    /// The names of those that are there by now.
-    known: Vec<String>,
-}
-
-impl<'a> Store<'a> {
-    pub(crate) fn new(
-        draft: &'a CreateRequest,
-        policy: &'a Policy,
-        daemon: &'a mut dyn Daemon,
-    ) -> Store<'a> {
-        Store {
-            draft,
-            policy,
-            daemon,
-            known: Vec::new(),
-        }
-    }
-
-    /// Creates a named volume with the labels over those of the client. One that is there already
-    /// stays as it is, as it would with the create itself.
-    pub(crate) fn named(
-        &mut self,
-        name: &str,
-        labels: &[(String, String)],
-        options: &[(String, String)],
-    ) -> Result<(), Rejection> {
-        if self.known.iter().any(|known| known == name) {
-            return Ok(());
-        }
-        let mut volume = Object::default();
-        volume.set("Name", json::string(name));
-        self.create(volume, labels, options)?;
-        self.known.push(name.to_owned());
-        Ok(())
-    }
-
-    /// Creates a volume that Podman finds a name for, which it gives. Podman up to 5 takes it for
-    /// a named one, and leaves it when its container is removed.
-    pub(crate) fn anonymous(
-        &mut self,
-        labels: &[(String, String)],
-        options: &[(String, String)],
-    ) -> Result<String, Rejection> {
-        let mut labels = labels.to_vec();
-        labels.retain(|(key, _)| key != ANONYMOUS);
-        labels.push((ANONYMOUS.to_owned(), String::new()));
-        self.create(Object::default(), &labels, options)
-    }
-
-    fn create(
-        &mut self,
-        mut volume: Object<'_>,
-        labels: &[(String, String)],
-        options: &[(String, String)],
-    ) -> Result<String, Rejection> {
-        if !options.is_empty() {
-            let options = options
-                .iter()
-                .map(|(key, value)| format!("{}:{}", json::string(key), json::string(value)));
-            let options: Vec<String> = options.collect();
-            volume.set("DriverOpts", format!("{{{}}}", options.join(",")));
-        }
-        socket_mounts::volume_options(&mut volume, self.policy)?;
-        volume.set("Labels", self.policy.labels.over(labels));
-        // The Docker API of Podman takes a name that is there already, its own API does not.
-        let target = format!("{}/volumes/create", self.draft.version);
-        let answer = docker_volumes::asked(self.daemon.post(&target, &volume.to_string())?)?;
-        let name: String = answer.string("Name")?;
-        if name.is_empty() {
-            return Err(Refusal::bad_gateway("the daemon made a volume without a name").into());
-        }
-        Ok(name)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use crate::error::Reason;
-    use crate::inject::request::Rejection;
-    use crate::inject::test::{FORCED, Script, labelled_container as labelled};
+    use crate::inject::test::{FORCED, Script, labelled_container as labelled, reason, status};
 
     const IMAGE: &str = "GET /v1.41/images/i/json";
     const CREATE: &str = "POST /v1.41/volumes/create";
@@ -339,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_make_a_volume_on_the_sly_is_refused_before_anything_is_created() {
+    fn a_volume_on_the_sly_is_refused_before_anything_is_created() {
         for body in [
             r#""Volumes":{"v:/data":{}}"#,
             r#""Volumes":{"data":{}}"#,
@@ -355,17 +239,13 @@ mod tests {
             r#""HostConfig":{"Mounts":[{"Type":"volume","Target":"/x","x\ud800":1}]}"#,
         ] {
             let mut daemon = podman(NO_VOLUMES);
-            match labelled(&format!("{{\"Image\":\"i\",{body}}}"), &mut daemon) {
-                Err(Rejection::Refusal(refusal)) => {
-                    assert_eq!(refusal.reason, Reason::Malformed, "{body}")
-                }
-                other => panic!("{body}: {other:?}"),
-            }
+            let refused = labelled(&format!("{{\"Image\":\"i\",{body}}}"), &mut daemon);
+            assert_eq!(reason(refused), Reason::Malformed, "{body}");
             assert_eq!(daemon.asked, [IMAGE], "{body}");
         }
         let image = r#"{"Config":{"Volumes":{"/a:b":{}}}}"#;
         let refused = labelled(r#"{"Image":"i"}"#, &mut podman(image));
-        assert!(matches!(refused, Err(Rejection::Refusal(_))));
+        assert_eq!(reason(refused), Reason::Malformed);
     }
 
     #[test]
@@ -373,15 +253,9 @@ mod tests {
         let daemon = || Script::default().on(IMAGE, 200, NO_VOLUMES);
         let body = r#"{"Image":"i","HostConfig":{"Binds":["a b:/x"]}}"#;
         let mut no = daemon().on(CREATE, 500, "{}").podman();
-        match labelled(body, &mut no) {
-            Err(Rejection::Answer(answer)) => assert_eq!(answer.status, 500),
-            other => panic!("{other:?}"),
-        }
+        assert_eq!(status(labelled(body, &mut no)), 500);
         let mut nameless = daemon().on(CREATE, 201, "{}").podman();
-        match labelled(body, &mut nameless) {
-            Err(Rejection::Refusal(refusal)) => assert_eq!(refusal.reason, Reason::BadDaemon),
-            other => panic!("{other:?}"),
-        }
+        assert_eq!(reason(labelled(body, &mut nameless)), Reason::BadDaemon);
     }
 
     #[test]

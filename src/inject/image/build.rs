@@ -3,48 +3,79 @@
 
 use crate::error::Refusal;
 use crate::http1::query::Query;
-use crate::inject::object;
-use crate::inject::request::{CreateRequest, Rejection};
-use crate::json::{self, Object, string_map};
-use crate::policy::Policy;
+use crate::inject::overlay::overlay;
+use crate::inject::recipe::{Body, Recipe};
+use crate::inject::request::{Create, Rejection};
+use crate::json::{self, List, string_map};
+use crate::labels::Labels;
 
 /// Attributes of an output with this prefix are put into the image as they are, in place of the
 /// configuration that the build made (containerimage exporter of BuildKit).
 const IMAGE_CONFIG_PREFIX: &str = "containerimage.";
 
-/// What the client's parameter `labels` may be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Form {
-    /// A JSON object of strings.
-    Object,
-    /// The same, or a list of `KEY=VALUE`, which Podman's own client sends.
-    ObjectOrList,
-}
+/// Labels as a client writes them.
+type Pairs = Vec<(String, String)>;
 
-/// Lays the labels over the parameter `labels`, and takes away what would make images or
-/// containers without them.
+/// A build by Docker's API.
+pub(crate) static RECIPE: Recipe = Recipe {
+    body: Body::PassesAsData,
+    label,
+    shown: "parameter `labels`",
+};
+
+/// Lays the labels over the parameter `labels`, a JSON object of strings, and takes away what would
+/// make images or containers without them.
 ///
 /// # Errors
-/// 400 when the client's parameters `labels` or `outputs` cannot be understood.
-pub(crate) fn label(
-    draft: &mut CreateRequest,
-    policy: &Policy,
-    form: Form,
+/// When the client's parameters `labels` or `outputs` cannot be understood.
+fn label(create: &mut Create<'_>) -> Result<(), Rejection> {
+    label_with(create, object)
+}
+
+/// A build by Podman's own API.
+pub(crate) static LIBPOD: Recipe = Recipe {
+    body: Body::PassesAsData,
+    label: label_libpod,
+    shown: "parameter `labels`",
+};
+
+/// The same for Podman's own client, which sends a list of `KEY=VALUE` as well.
+///
+/// # Errors
+/// As [`label`].
+fn label_libpod(create: &mut Create<'_>) -> Result<(), Rejection> {
+    label_with(create, object_or_list)
+}
+
+fn label_with(
+    create: &mut Create<'_>,
+    read: fn(&str) -> Result<Pairs, json::Error>,
 ) -> Result<(), Rejection> {
-    let mut query = Query::parse(&draft.query);
-    draft.name = query
-        .first("t")
-        .map(|tag| String::from_utf8_lossy(tag).into_owned());
-    let client = match text(&query, "labels")? {
-        Some(labels) => client_labels(labels, form)?,
-        None => Vec::new(),
-    };
-    let outputs = match text(&query, "outputs")? {
-        Some(outputs) => without_image_config(outputs)?,
-        None => None,
-    };
-    query.set("labels", policy.labels.over(&client).as_bytes());
-    for label in policy.labels.iter() {
+    create.request.name = create.request.parameter("t");
+    create.edit_query(|query, create| {
+        let client = match text(query, "labels")? {
+            Some(text) => read(text).map_err(|error| wrong("labels", error))?,
+            None => Vec::new(),
+        };
+        let outputs = match text(query, "outputs")? {
+            Some(outputs) => without_image_config(outputs)?,
+            None => None,
+        };
+        query.set("labels", overlay(create.labels(), &client).as_bytes());
+        keep_labelled(query, create.labels());
+        if let Some(parent) = &create.policy().cgroup_parent {
+            query.set("cgroupparent", parent.as_bytes());
+        }
+        if let Some(outputs) = outputs {
+            query.set("outputs", outputs.as_bytes());
+        }
+        Ok(())
+    })
+}
+
+/// Takes away what would remove the labels again, and what would leave containers behind.
+fn keep_labelled(query: &mut Query<'_>, labels: &Labels) {
+    for label in labels.iter() {
         // Podman takes these away last.
         query.remove("unsetlabel", label.key().as_bytes());
     }
@@ -53,87 +84,70 @@ pub(crate) fn label(
     for name in ["rm", "forcerm"] {
         query.set(name, b"1");
     }
-    if let Some(parent) = &policy.cgroup_parent {
-        query.set("cgroupparent", parent.as_bytes());
-    }
-    if let Some(outputs) = outputs {
-        query.set("outputs", outputs.as_bytes());
-    }
-    draft.query = query.to_string();
-    Ok(())
 }
 
-/// The text of a parameter that holds JSON; an empty one is not there.
+fn wrong(parameter: &str, what: impl std::fmt::Display) -> Refusal {
+    Refusal::bad_request(format!("the parameter {parameter} {what}"))
+}
+
+/// The text of a parameter that holds JSON. An empty one counts as missing.
 fn text<'q>(query: &'q Query<'_>, name: &str) -> Result<Option<&'q str>, Refusal> {
     match query.first(name).filter(|value| !value.is_empty()) {
         None => Ok(None),
         Some(value) => std::str::from_utf8(value)
             .map(Some)
-            .map_err(|_| Refusal::bad_request(format!("the parameter {name} is not valid UTF-8"))),
+            .map_err(|_| wrong(name, "is not valid UTF-8")),
     }
 }
 
-/// The client's labels.
-fn client_labels(text: &str, form: Form) -> Result<Vec<(String, String)>, Refusal> {
-    if form == Form::ObjectOrList
-        && let Some(list) = json::decode::<Vec<String>>(text)
-    {
-        let pair = |label: String| match label.split_once('=') {
-            Some((key, value)) => (key.to_owned(), value.to_owned()),
-            None => (label, String::new()),
-        };
-        return Ok(list.into_iter().map(pair).collect());
-    }
+/// The client's labels, from an object of strings.
+fn object(text: &str) -> Result<Pairs, json::Error> {
     string_map([text].into_iter())
-        .map_err(|what| Refusal::bad_request(format!("the parameter labels {what}")))
 }
 
-/// The outputs without attributes that replace the image's configuration; `None` when there are
-/// none such.
+/// The client's labels, from an object of strings or a list of `KEY=VALUE`.
+fn object_or_list(text: &str) -> Result<Pairs, json::Error> {
+    let Some(list) = json::decode::<Vec<String>>(text) else {
+        return object(text);
+    };
+    let pair = |label: String| match label.split_once('=') {
+        Some((key, value)) => (key.to_owned(), value.to_owned()),
+        None => (label, String::new()),
+    };
+    Ok(list.into_iter().map(pair).collect())
+}
+
+/// The outputs without attributes that replace the image's configuration, or `None` when there are
+/// no such attributes.
 fn without_image_config(text: &str) -> Result<Option<String>, Refusal> {
-    let wrong = |what: &str| Refusal::bad_request(format!("the parameter outputs {what}"));
-    let mut outputs = json::decode::<Option<Vec<Option<Object<'_>>>>>(text)
-        .ok_or_else(|| wrong("must be a list of objects"))?
-        .unwrap_or_default();
-    let mut is_changed = false;
-    for output in outputs.iter_mut().flatten() {
+    let mut outputs = List::parse("the parameter outputs", text)?;
+    outputs.edit_each(|output| {
         output.respell("Attrs");
-        let attrs = object::map(output, "Attrs")
-            .map_err(|refusal| wrong(&format!("cannot be read: {}", refusal.message)))?;
-        let kept = attrs
-            .iter()
-            .filter(|(name, _)| !name.starts_with(IMAGE_CONFIG_PREFIX));
-        let kept: Vec<_> = kept
-            .map(|(name, value)| format!("{}:{}", json::string(name), json::string(value)))
-            .collect();
-        if kept.len() < attrs.len() {
-            output.set("Attrs", format!("{{{}}}", kept.join(",")));
-            is_changed = true;
+        let mut attrs = output
+            .string_map("Attrs")
+            .map_err(|error| wrong("outputs", format!("cannot be read: {error}")))?;
+        let before = attrs.len();
+        attrs.retain(|(name, _)| !name.starts_with(IMAGE_CONFIG_PREFIX));
+        if attrs.len() < before {
+            output.set_map("Attrs", &attrs);
         }
-    }
-    let outputs = outputs
-        .iter()
-        .map(|output| match output {
-            Some(output) => output.to_string(),
-            None => "null".to_owned(),
-        })
-        .collect::<Vec<_>>();
-    Ok(is_changed.then(|| format!("[{}]", outputs.join(","))))
+        Ok::<_, Refusal>(())
+    })?;
+    Ok(outputs.is_changed().then(|| outputs.to_string()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::error::Reason;
-    use crate::inject::test::{FORCED, policy};
+    use crate::http1::query::Query;
+    use crate::inject::request::CreateRequest;
+    use crate::inject::test::{self, FORCED, Script, policy, reason, with_query};
+    use crate::policy::Policy;
 
     fn labelled_by(query: &str, policy: &Policy) -> Result<CreateRequest, Rejection> {
-        let mut draft = CreateRequest {
-            query: query.to_owned(),
-            ..CreateRequest::default()
-        };
-        label(&mut draft, policy, Form::ObjectOrList)?;
-        Ok(draft)
+        let mut daemon = Script::default();
+        test::labelled_by(policy, &LIBPOD, with_query(query), &mut daemon)
     }
 
     fn labelled(query: &str) -> Result<CreateRequest, Rejection> {
@@ -150,19 +164,10 @@ mod tests {
 
     #[test]
     fn a_list_of_labels_is_podmans() {
-        let query = "labels=[\"a\"]".to_owned();
-        let mut draft = CreateRequest {
-            query,
-            ..CreateRequest::default()
-        };
-        assert!(matches!(
-            label(&mut draft, &policy(), Form::Object),
-            Err(Rejection::Refusal(Refusal {
-                reason: Reason::Malformed,
-                ..
-            }))
-        ));
-        assert!(label(&mut draft, &policy(), Form::ObjectOrList).is_ok());
+        let query = r#"labels=["a"]"#;
+        let refused = test::labelled(&RECIPE, with_query(query), &mut Script::default());
+        assert_eq!(reason(refused), Reason::Malformed);
+        assert!(labelled(query).is_ok());
     }
 
     #[test]
@@ -252,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_understood_is_refused() {
+    fn a_parameter_that_cannot_be_understood_is_refused() {
         for (query, message) in [
             (
                 "labels=x",
@@ -279,6 +284,10 @@ mod tests {
             (
                 "outputs=[{\"Attrs\":{\"a\":1}}]",
                 "the parameter outputs cannot be read: Attrs must be an object of strings",
+            ),
+            (
+                "outputs=[1]",
+                "an entry of the parameter outputs must be an object",
             ),
         ] {
             assert_eq!(

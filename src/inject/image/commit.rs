@@ -2,48 +2,48 @@
 //! The body, which may hold a configuration to begin with, passes as it comes, since changes are
 //! applied on top of it; to add one would make the daemon forget the container's own.
 
-use crate::http1::query::Query;
 use crate::inject::image::dockerfile_changes::{self, Purpose};
-use crate::inject::request::{CreateRequest, Daemon, Rejection};
-use crate::policy::Policy;
+use crate::inject::recipe::{Body, Recipe};
+use crate::inject::request::{Create, Rejection};
+
+/// A commit.
+pub(crate) static RECIPE: Recipe = Recipe {
+    body: Body::Passes,
+    label,
+    shown: "parameter `changes`",
+};
 
 /// Labels the image.
 ///
 /// # Errors
 /// As [`dockerfile_changes::append`].
-pub(crate) fn label(
-    draft: &mut CreateRequest,
-    policy: &Policy,
-    daemon: &mut dyn Daemon,
-) -> Result<(), Rejection> {
-    let mut query = Query::parse(&draft.query);
-    draft.name = dockerfile_changes::name(&query);
-    dockerfile_changes::append(&mut query, Purpose::Commit, &draft.version, policy, daemon)?;
-    draft.query = query.to_string();
-    Ok(())
+fn label(create: &mut Create<'_>) -> Result<(), Rejection> {
+    create.edit_query(|query, create| {
+        create.request.name = dockerfile_changes::name(query);
+        dockerfile_changes::append(query, Purpose::Commit, create)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inject::test::{Script, policy};
+    use crate::error::Reason;
+    use crate::http1::query::Query;
+    use crate::inject::test::{Script, labelled, reason, with_query};
 
     #[test]
     fn a_commit_is_labelled_in_its_query() {
-        let mut draft = CreateRequest {
-            query: "container=x&repo=a%2Fb&tag=c&changes=CMD+y".to_owned(),
-            ..CreateRequest::default()
-        };
-        let mut daemon = Script::default().on("GET /version", 200, "{}");
-        label(&mut draft, &policy(), &mut daemon).unwrap();
+        let request = with_query("container=x&repo=a%2Fb&tag=c&changes=CMD+y");
+        let mut daemon = Script::default().on("GET /v1.41/version", 200, "{}");
+        let request = labelled(&RECIPE, request, &mut daemon).unwrap();
         assert_eq!(
-            draft.query,
+            request.query,
             "container=x&repo=a%2Fb&tag=c&changes=CMD+y\
              &changes=LABEL%20%22ci.job%22%3D%2242%22\
              &changes=LABEL%20%22note%22%3D%22a%20%5C%22b%5C%22%20%5C%24c%22"
         );
-        assert_eq!(draft.name.as_deref(), Some("a/b:c"));
-        assert!(!draft.is_unlabelled);
+        assert_eq!(request.name.as_deref(), Some("a/b:c"));
+        assert!(!request.is_unlabelled);
     }
 
     #[test]
@@ -65,11 +65,8 @@ mod tests {
 
     #[test]
     fn a_change_that_would_take_in_the_labels_is_refused() {
-        let mut draft = CreateRequest {
-            query: "changes=CMD+x+%5C".to_owned(),
-            ..CreateRequest::default()
-        };
-        let result = label(&mut draft, &policy(), &mut Script::default());
-        assert!(matches!(result, Err(Rejection::Refusal(_))));
+        let request = with_query("changes=CMD+x+%5C");
+        let refused = labelled(&RECIPE, request, &mut Script::default());
+        assert_eq!(reason(refused), Reason::Malformed);
     }
 }

@@ -1,19 +1,18 @@
 //! The parameter `changes` of commits and imports: lines of a Dockerfile that the daemon applies
-//! to the new image, the labels as the last of them. The daemon joins all values and parses them
+//! to the new image. The labels are the last of them. The daemon joins all values and parses them
 //! as one file, so the client's own must not reach into ours.
 
 use crate::error::Refusal;
 use crate::http1::query::Query;
-use crate::inject::request::{Daemon, Rejection};
-use crate::labels::{Label, Labels};
-use crate::policy::Policy;
+use crate::inject::request::{Create, Rejection};
+use crate::labels::Label;
 
-/// The longest line that the daemon's parser can take is below this (`bufio.MaxScanTokenSize`);
-/// some do not tell, and ignore it and all that follows.
+/// The longest line that the daemon's parser can take is below this (`bufio.MaxScanTokenSize`).
+/// Some daemons silently ignore a longer one and all that follows.
 const MAX_LINE_BYTES: usize = 64 * 1024;
 
-/// The instructions that are allowed here and that no parser looks for a heredoc in. `ONBUILD`,
-/// which is allowed too, may hold one.
+/// The instructions that are allowed here and in which no parser looks for a heredoc. `ONBUILD` is
+/// allowed too, and may hold one.
 const WITHOUT_HEREDOC: &[&str] = &[
     "cmd",
     "entrypoint",
@@ -42,28 +41,26 @@ const PODMAN_PARSES_COMMIT: u32 = 5;
 enum Quoting {
     /// As in a Dockerfile, where a backslash escapes.
     Dockerfile,
-    /// As it is: the outer quotes are taken off, and that is all.
+    /// As it is. Only the outer quotes are taken off.
     Literal,
 }
 
 /// Appends the labels to the changes.
 ///
 /// # Errors
-/// 400 when the client's changes would keep them from being read, or when one cannot be written
-/// as a change; the daemon's own answer when it does not tell its version.
+/// When the client's changes would keep them from being read, when one cannot be written as a
+/// change, and when the daemon does not tell its version.
 pub(crate) fn append(
     query: &mut Query<'_>,
     purpose: Purpose,
-    version: &str,
-    policy: &Policy,
-    daemon: &mut dyn Daemon,
+    create: &mut Create<'_>,
 ) -> Result<(), Rejection> {
     query.check_case("changes")?;
     for change in query.all("changes") {
         check(change)?;
     }
-    let quoting = quoting(purpose, version, &policy.labels, daemon)?;
-    for label in policy.labels.iter() {
+    let quoting = quoting(purpose, create)?;
+    for label in create.labels().iter() {
         let line = line(label, quoting);
         if line.len() >= MAX_LINE_BYTES - 1 {
             let what = format!("the label {:?} is too long for a change", label.key());
@@ -74,23 +71,13 @@ pub(crate) fn append(
     Ok(())
 }
 
-/// How the daemon wants the labels quoted; it is asked only where that makes a difference.
-fn quoting(
-    purpose: Purpose,
-    version: &str,
-    labels: &Labels,
-    daemon: &mut dyn Daemon,
-) -> Result<Quoting, Rejection> {
-    if !labels
-        .iter()
-        .any(|label| label.value().contains(['\\', '"', '$']))
-    {
+/// How the daemon wants the labels quoted. Asks it only where that makes a difference.
+fn quoting(purpose: Purpose, create: &mut Create<'_>) -> Result<Quoting, Rejection> {
+    let needs_quoting = |label: &Label| label.value().contains(['\\', '"', '$']);
+    if !create.labels().iter().any(needs_quoting) {
         return Ok(Quoting::Dockerfile);
     }
-    let answer = daemon.get(&format!("{version}/version"))?;
-    if answer.status != 200 {
-        return Err(Rejection::Answer(answer));
-    }
+    let answer = create.get("/version")?;
     if !answer.is_podman {
         return Ok(Quoting::Dockerfile);
     }
@@ -103,7 +90,7 @@ fn quoting(
         Some(..PODMAN_PARSES_COMMIT) => Ok(Quoting::Literal),
         Some(_) => Ok(Quoting::Dockerfile),
         None => {
-            let what = format!("the daemon's version {podman:?} is no number");
+            let what = format!("the daemon's version {podman:?} is not a number");
             Err(Refusal::bad_gateway(what).into())
         }
     }
@@ -139,35 +126,14 @@ fn check_lines(change: &str) -> Result<(), &'static str> {
     // The instruction so far; `Some` while it is continued.
     let mut continued: Option<String> = None;
     for line in change.lines() {
-        if line.contains('\r') {
-            return Err("has a carriage return inside a line, where daemons differ");
-        }
-        if line.len() >= MAX_LINE_BYTES - 1 {
-            return Err("has a line longer than daemons can read");
-        }
-        // A byte order mark is skipped at the start of the file.
-        let is_blank = |c: char| c.is_whitespace() || c == '\u{feff}';
-        if line.trim_start_matches(is_blank).starts_with('#') {
-            return Err(
-                "has a comment, which may be a directive to the parser; leave the comment out",
-            );
-        }
-        let text = line.trim_end();
-        if text.is_empty() && continued.is_some() {
-            // Does not end the instruction (deprecated, but so it is).
+        check_line(line)?;
+        if line.trim_end().is_empty() && continued.is_some() {
+            // An empty line does not end the instruction, although that is deprecated.
             continue;
         }
         let instruction = continued.take().unwrap_or_default();
-        match text.strip_suffix('\\') {
-            Some(before) if before.ends_with('\\') => {
-                return Err(
-                    "has a line that ends in two backslashes, where daemons differ; quote them",
-                );
-            }
-            Some(_) if line[text.len()..].contains(|c| !matches!(c, ' ' | '\t')) => {
-                return Err("has unusual white space behind a backslash, where daemons differ");
-            }
-            Some(before) => continued = Some(instruction + before),
+        match begun(line)? {
+            Some(begun) => continued = Some(instruction + begun),
             None => check_heredoc(&(instruction + line))?,
         }
     }
@@ -177,16 +143,47 @@ fn check_lines(change: &str) -> Result<(), &'static str> {
     }
 }
 
-/// Checks that an instruction, its continued lines joined, begins no heredoc.
+/// Checks a line by itself.
+fn check_line(line: &str) -> Result<(), &'static str> {
+    if line.contains('\r') {
+        return Err("has a carriage return inside a line, where daemons differ");
+    }
+    if line.len() >= MAX_LINE_BYTES - 1 {
+        return Err("has a line longer than daemons can read");
+    }
+    // A byte order mark is skipped at the start of the file.
+    let is_blank = |c: char| c.is_whitespace() || c == '\u{feff}';
+    if line.trim_start_matches(is_blank).starts_with('#') {
+        return Err("has a comment, which may be a directive to the parser; leave the comment out");
+    }
+    Ok(())
+}
+
+/// The line without the backslash by which it is continued on the next one, if it has one.
+fn begun(line: &str) -> Result<Option<&str>, &'static str> {
+    let text = line.trim_end();
+    let Some(begun) = text.strip_suffix('\\') else {
+        return Ok(None);
+    };
+    if begun.ends_with('\\') {
+        return Err("has a line that ends in two backslashes, where daemons differ; quote them");
+    }
+    if line[text.len()..].contains(|c| !matches!(c, ' ' | '\t')) {
+        return Err("has unusual white space behind a backslash, where daemons differ");
+    }
+    Ok(Some(begun))
+}
+
+/// Checks that an instruction, its continued lines joined, does not begin a heredoc.
 fn check_heredoc(instruction: &str) -> Result<(), &'static str> {
     let word = instruction.split_whitespace().next().unwrap_or_default();
     let is_safe = WITHOUT_HEREDOC
         .iter()
         .any(|safe| word.eq_ignore_ascii_case(safe));
-    match instruction.contains("<<") && !is_safe {
-        true => Err("may begin a heredoc, which would take in what follows; leave out the <<"),
-        false => Ok(()),
+    if instruction.contains("<<") && !is_safe {
+        return Err("may begin a heredoc, which would take in what follows; leave out the <<");
     }
+    Ok(())
 }
 
 /// What a commit or an import calls its image, for the log.
@@ -206,8 +203,10 @@ pub(crate) fn name(query: &Query<'_>) -> Option<String> {
 mod tests {
     use super::*;
     use crate::error::Reason;
-    use crate::inject::request::Answer;
-    use crate::inject::test::{Script, policy};
+    use crate::inject::request::CreateRequest;
+    use crate::inject::test::{Script, policy, status};
+    use crate::labels::Labels;
+    use crate::policy::Policy;
 
     fn labels(texts: &[&str]) -> Policy {
         let labels = texts.iter().map(|text| Label::parse(text).unwrap());
@@ -225,7 +224,15 @@ mod tests {
         daemon: &mut Script,
     ) -> Result<Vec<String>, Rejection> {
         let mut query = Query::parse(client);
-        append(&mut query, purpose, "/v1.41", policy, daemon)?;
+        let request = CreateRequest {
+            version: "/v1.41".to_owned(),
+            ..CreateRequest::default()
+        };
+        append(
+            &mut query,
+            purpose,
+            &mut Create::new(request, policy, daemon),
+        )?;
         let query = query.to_string();
         Ok(Query::parse(&query)
             .all("changes")
@@ -282,14 +289,12 @@ mod tests {
         assert_eq!(
             changed("", Purpose::Commit, &policy(), &mut unreadable),
             Err(Rejection::Refusal(Refusal::bad_gateway(
-                "the daemon's version \"devel\" is no number"
+                "the daemon's version \"devel\" is not a number"
             )))
         );
         let mut unwilling = Script::default().on("GET /v1.41/version", 400, "too old");
-        assert!(matches!(
-            changed("", Purpose::Commit, &policy(), &mut unwilling),
-            Err(Rejection::Answer(Answer { status: 400, .. }))
-        ));
+        let rejected = changed("", Purpose::Commit, &policy(), &mut unwilling);
+        assert_eq!(status(rejected), 400);
     }
 
     #[test]

@@ -1,53 +1,60 @@
-//! `POST /images/create`, which either pulls an image or makes one of an archive.
+//! Images made of an archive: by `POST /images/create`, which may be a pull instead, and by
+//! Podman's `POST /libpod/images/import`.
 
-use crate::http1::query::Query;
 use crate::inject::image::dockerfile_changes::{self, Purpose};
-use crate::inject::request::{CreateRequest, Daemon, Rejection};
-use crate::policy::Policy;
+use crate::inject::recipe::{Body, Recipe};
+use crate::inject::request::{Create, Rejection};
+
+/// `POST /images/create`
+pub(crate) static RECIPE: Recipe = Recipe {
+    body: Body::PassesAsData,
+    label,
+    shown: "parameter `changes` of an import; a pull passes",
+};
 
 /// Labels what is imported. What is pulled passes: labels would change its ID.
 ///
 /// # Errors
-/// 400 when it is not clear which of the two it is, and as [`dockerfile_changes::append`].
-pub(crate) fn label(
-    draft: &mut CreateRequest,
-    policy: &Policy,
-    daemon: &mut dyn Daemon,
-) -> Result<(), Rejection> {
-    let mut query = Query::parse(&draft.query);
-    match query.sole("fromImage")? {
+/// When it is not clear which of the two it is, and as [`dockerfile_changes::append`].
+fn label(create: &mut Create<'_>) -> Result<(), Rejection> {
+    create.edit_query(|query, create| match query.sole("fromImage")? {
         // Without an image the daemon takes it for an import, from nowhere if need be.
         None | Some(b"") => {
-            draft.name = dockerfile_changes::name(&query);
-            dockerfile_changes::append(
-                &mut query,
-                Purpose::Import,
-                &draft.version,
-                policy,
-                daemon,
-            )?;
+            create.request.name = dockerfile_changes::name(query);
+            dockerfile_changes::append(query, Purpose::Import, create)
         }
-        Some(_) => draft.is_unlabelled = true,
-    }
-    draft.query = query.to_string();
-    Ok(())
+        Some(_) => {
+            create.request.is_unlabelled = true;
+            Ok(())
+        }
+    })
+}
+
+/// An import by Podman's own API.
+pub(crate) static LIBPOD: Recipe = Recipe {
+    body: Body::PassesAsData,
+    label: label_libpod,
+    shown: "parameter `changes`",
+};
+
+/// Labels an import by Podman's own API, which is never a pull.
+///
+/// # Errors
+/// As [`dockerfile_changes::append`].
+fn label_libpod(create: &mut Create<'_>) -> Result<(), Rejection> {
+    create.request.name = create.request.parameter("reference");
+    create.edit_query(|query, create| dockerfile_changes::append(query, Purpose::Import, create))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::error::Reason;
-    use crate::error::Refusal;
-    use crate::inject::test::{Script, policy};
+    use crate::inject::request::CreateRequest;
+    use crate::inject::test::{self, Script, reason, with_query};
 
     fn labelled(query: &str, daemon: &mut Script) -> Result<CreateRequest, Rejection> {
-        let mut draft = CreateRequest {
-            query: query.to_owned(),
-            version: "/v1.41".to_owned(),
-            ..CreateRequest::default()
-        };
-        label(&mut draft, &policy(), daemon)?;
-        Ok(draft)
+        test::labelled(&RECIPE, with_query(query), daemon)
     }
 
     #[test]
@@ -62,33 +69,33 @@ mod tests {
             let mut daemon = Script::default()
                 .on("GET /v1.41/version", 200, "{}")
                 .podman();
-            let draft = labelled(client, &mut daemon).unwrap();
+            let request = labelled(client, &mut daemon).unwrap();
             assert!(
-                draft.query.ends_with(
+                request.query.ends_with(
                     "repo=a&changes=LABEL%20%22ci.job%22%3D%2242%22\
                      &changes=LABEL%20%22note%22%3D%22a%20%22b%22%20%24c%22"
                 ),
                 "{}",
-                draft.query
+                request.query
             );
-            assert_eq!(draft.name.as_deref(), Some("a"));
-            assert!(!draft.is_unlabelled);
+            assert_eq!(request.name.as_deref(), Some("a"));
+            assert!(!request.is_unlabelled);
         }
     }
 
     #[test]
     fn a_pull_passes() {
         let query = "fromImage=a%2Fb&tag=c&platform=";
-        let draft = labelled(query, &mut Script::default()).unwrap();
-        assert_eq!(draft.query, query);
-        assert!(draft.is_unlabelled);
+        let request = labelled(query, &mut Script::default()).unwrap();
+        assert_eq!(request.query, query);
+        assert!(request.is_unlabelled);
         // What daemons before Go 1.17 would read is not passed on.
-        let draft = labelled("fromImage=a&x;fromImage=", &mut Script::default()).unwrap();
-        assert_eq!(draft.query, "fromImage=a");
+        let request = labelled("fromImage=a&x;fromImage=", &mut Script::default()).unwrap();
+        assert_eq!(request.query, "fromImage=a");
     }
 
     #[test]
-    fn what_may_be_either_is_refused() {
+    fn a_create_that_may_be_either_is_refused() {
         for query in [
             "fromImage=a&fromImage=",
             "fromImage=&fromImage=a",
@@ -96,16 +103,21 @@ mod tests {
             "fromimage=a",
             "fromImage=a&FROMIMAGE=",
         ] {
-            assert!(
-                matches!(
-                    labelled(query, &mut Script::default()),
-                    Err(Rejection::Refusal(Refusal {
-                        reason: Reason::Malformed,
-                        ..
-                    }))
-                ),
-                "{query}"
-            );
+            let refused = labelled(query, &mut Script::default());
+            assert_eq!(reason(refused), Reason::Malformed, "{query}");
         }
+    }
+
+    #[test]
+    fn podmans_own_import_is_never_a_pull() {
+        let request = with_query("reference=a&fromImage=b");
+        let mut daemon = Script::default()
+            .on("GET /v1.41/version", 200, "{}")
+            .podman();
+        let request = test::labelled(&LIBPOD, request, &mut daemon).unwrap();
+        let start = "reference=a&fromImage=b&changes=LABEL";
+        assert!(request.query.starts_with(start), "{}", request.query);
+        assert!(!request.is_unlabelled);
+        assert_eq!(request.name.as_deref(), Some("a"));
     }
 }

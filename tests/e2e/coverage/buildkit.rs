@@ -1,6 +1,6 @@
-//! Builds by BuildKit over gRPC, with docker's plugins buildx and compose: what is labelled, and
-//! that a build is otherwise as it is without the proxy. Where `tests/engine.sh` has brought the
-//! plugins they are used, else those that docker has.
+//! Builds by BuildKit over gRPC, with docker's plugins buildx and compose: they are labelled, and
+//! otherwise the same as without the proxy. The plugins are those that `tests/engine.sh clients`
+//! has installed, or else docker's own.
 
 use std::env;
 use std::fs;
@@ -12,12 +12,12 @@ use std::process::Command;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use serde_json::Value;
+use support::{Kind, docker, wait_until};
 
 use super::{Covered, On, own, path, rule};
-use crate::case::{Case, LabelMap, docker, labels_of};
+use crate::case::{Case, LabelMap, labels_of};
 use crate::command::{Finished, Running, finish, succeed};
-use crate::engine::{JOB, Kind, engine, is_private};
-use crate::support::wait_until;
+use crate::engine::{JOB, engine, is_private};
 
 const GRPC: &str = "POST /grpc";
 
@@ -47,7 +47,7 @@ pub fn cases() -> Vec<Covered> {
         ),
         path(GRPC, "docker buildx bake", build, bake),
         path(GRPC, "docker compose up --build", compose, compose_up),
-        rule(GRPC, "outputs that are no images", build, files),
+        rule(GRPC, "outputs that are not images", build, files),
         rule(GRPC, "a failing build", build, failing),
         rule(
             GRPC,
@@ -58,12 +58,12 @@ pub fn cases() -> Vec<Covered> {
     ]
 }
 
-/// Where the plugins are that the tests brought.
+/// The directory of the plugins that tests/engine.sh has installed, if any.
 fn plugins() -> Option<PathBuf> {
     env::var_os("DOCKER_LABEL_PROXY_TEST_PLUGINS").map(Into::into)
 }
 
-/// Whether docker has this plugin, or the tests have; no configuration of the user's counts.
+/// Whether this plugin is available, regardless of the user's configuration.
 pub fn has_plugin(name: &str) -> bool {
     let brought = plugins().is_some_and(|dir| dir.join(format!("docker-{name}")).exists());
     let mut command = Command::new(docker());
@@ -73,7 +73,8 @@ pub fn has_plugin(name: &str) -> bool {
 }
 
 impl Case {
-    /// A case with these lines behind `FROM`s of its own in its Dockerfile, and a file to copy.
+    /// A case with a Dockerfile and a file to copy. In the Dockerfile `BASE` stands for the image
+    /// of the run, and `JOB` for the job.
     fn with_dockerfile(lines: &str) -> Case {
         let case = Case::new();
         case.write_dockerfile(lines);
@@ -87,7 +88,7 @@ impl Case {
         fs::write(self.dir.join("file"), &self.job).unwrap();
     }
 
-    /// A docker command with the plugins, through the proxy or past it.
+    /// The docker command with the plugins, at this socket.
     fn plugin(&self, socket: &std::path::Path, arguments: &[&str]) -> Command {
         let config = self.dir.join("docker-config/cli-plugins");
         if let Some(plugins) = plugins().filter(|_| !config.exists()) {
@@ -163,7 +164,7 @@ fn platforms() {
     succeed(case.buildx(&["build", "-t", &image, "--platform", "linux/arm64", "."]));
     case.assert_labels(Kind::Image, &image, &LabelMap::new());
     assert_eq!(case.image_object(&image)["Architecture"], "arm64");
-    // Whether an engine has images of several depends on its image store.
+    // Whether an engine has images for several platforms depends on its image store.
     let image = case.name("several");
     let arguments = [
         "build",
@@ -182,7 +183,7 @@ fn platforms() {
     }
 }
 
-/// The same command past the proxy, and then through it.
+/// Runs a command past the proxy, and then through it.
 fn both(case: &Case, arguments: &[&str]) -> (Finished, Finished) {
     let without = finish(case.buildx_past_the_proxy(arguments));
     (without, finish(case.buildx(arguments)))
@@ -192,10 +193,9 @@ fn cache() {
     let first = Case::with_dockerfile(DOCKERFILE);
     let image = first.name("i");
     succeed(first.buildx(&["build", "-t", &image, "."]));
-    // While the other cases build, engines do not find a step in their cache now and then. So it
-    // is tried again, but each time by a proxy with values that no build had before: if labels
-    // were part of a step, none would find it.
-    // Images go with their case.
+    // While other cases build, an engine sometimes misses a step in its cache, so this is tried
+    // several times. Each try has a proxy with other labels: if labels were part of a step, no try
+    // would find it. The cases are kept, since each removes its image.
     let mut others = Vec::new();
     let is_cached = (0..5).any(|_| {
         let layers = first.image_object(&image)["RootFS"].clone();
@@ -315,7 +315,7 @@ fn failing() {
     assert!(case.proxy.log().contains(&line), "{}", case.proxy.log());
 }
 
-/// Whether a process runs with this in its command line.
+/// Whether a process runs that has `what` in its command line.
 fn is_running(what: &str) -> bool {
     let processes = fs::read_dir("/proc").unwrap().flatten();
     processes
@@ -330,11 +330,11 @@ fn is_running(what: &str) -> bool {
 }
 
 fn interrupted() {
-    // The step as it is shown does not hold what it prints.
+    // The quotes keep what the step prints out of the line that shows the step.
     let lines = "FROM BASE\nRUN echo be''gun; while :; do sleep 1; : JOB-step; done\n";
     let case = Case::with_dockerfile(lines);
     let build = case.buildx(&["build", "--progress=plain", "."]);
-    // Progress goes to stderr; and the terminal's Ctrl-C is for the whole group.
+    // Progress goes to stderr. Ctrl-C in a terminal goes to the whole process group.
     let mut command = Command::new("sh");
     command.args(["-c", "exec \"$@\" 2>&1", "sh"]);
     command.arg(build.get_program()).args(build.get_args());

@@ -1,23 +1,24 @@
-//! Builds by `POST /build`, classic or by BuildKit without a session, and what they leave behind.
+//! Builds by `POST /build`, with the classic builder or with BuildKit without a session, and what
+//! they leave behind.
 
 use std::fs;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use serde_json::{Value, json};
+use support::{Kind, wait_until};
 
 use super::{Covered, On, encoded, own, path, rule};
 use crate::case::{Case, LabelMap, labels_of};
 use crate::command::finish;
-use crate::engine::{Kind, engine, json_request};
+use crate::engine::{engine, json_request};
 use crate::raw_creates::tar;
-use crate::support::wait_until;
 
 const BUILD: &str = "POST /build";
 
 /// Labels as keys and values.
 type Pairs = &'static [(&'static str, &'static str)];
 
-/// Parameters, and what of the labels in them the image gets besides the operator's.
+/// Parameters, and the labels in them that the image should get besides the operator's.
 const PARAMETERS: &[(&str, &str, Pairs)] = &[
     ("plain", "", &[]),
     (
@@ -36,16 +37,16 @@ const PARAMETERS: &[(&str, &str, Pairs)] = &[
         &[("a", "1")],
     ),
     (
-        "labels behind broken ones",
+        "labels after malformed ones",
         "&labels=%zz&labels={%22a%22:%221%22}",
         &[("a", "1")],
     ),
     (
-        "labels behind a semicolon",
+        "labels after a semicolon",
         "&x;labels={}&labels={%22a%22:%221%22}",
         &[("a", "1")],
     ),
-    ("of an older API", "&rm=0&forcerm=0&q=1", &[]),
+    ("parameters of old clients", "&rm=0&forcerm=0&q=1", &[]),
     ("target", "&target=first", &[]),
     ("squash", "&squash=0&nocache=1", &[]),
 ];
@@ -53,10 +54,11 @@ const PARAMETERS: &[(&str, &str, Pairs)] = &[
 pub fn cases() -> Vec<Covered> {
     let mut cases = Vec::new();
     for &(variant, parameters, labels) in PARAMETERS {
-        // Podman takes the last of several parameters.
-        let on = match variant.starts_with("labels ") {
-            true => On::Docker,
-            false => On::Any,
+        // Podman reads labels from the last of several parameters.
+        let on = if variant.starts_with("labels ") {
+            On::Docker
+        } else {
+            On::Any
         };
         for (builder, version, on) in [("classic", "", on), ("BuildKit", "&version=2", On::Docker)]
         {
@@ -113,7 +115,7 @@ pub fn cases() -> Vec<Covered> {
     cases
 }
 
-/// A Dockerfile of two stages that no other case shares a step with.
+/// A Dockerfile of two stages that shares no step with another case.
 fn dockerfile(case: &Case) -> String {
     let image = &engine().image;
     format!(
@@ -126,11 +128,13 @@ fn context(case: &Case) -> Vec<u8> {
     tar("Dockerfile", dockerfile(case).as_bytes())
 }
 
-/// Builds through the proxy with these parameters, and asserts that the image has the labels.
+/// Builds through the proxy with these parameters. Asserts that the image has `labels` and the
+/// operator's.
 fn build(parameters: &str, labels: &LabelMap) {
     build_at(BUILD.split_once(' ').unwrap().1, parameters, labels);
 }
 
+/// Like [`build`], at this endpoint.
 pub fn build_at(endpoint: &str, parameters: &str, labels: &LabelMap) {
     let case = Case::new();
     let image = case.name("i");
@@ -174,9 +178,10 @@ fn outputs() {
     build(&format!("&version=2&outputs={outputs}"), &LabelMap::new());
 }
 
-/// A form in place of the build context, which the engine would read before the query.
+/// A form in place of the build context. The engine would read its labels before those in the
+/// query.
 fn padded_form() -> Vec<u8> {
-    // What comes first is lost to the engine before it looks.
+    // The engine loses the first bytes before it looks for a form.
     format!("pad={}&labels={{}}", "x".repeat(1 << 16)).into_bytes()
 }
 
@@ -208,7 +213,7 @@ fn form_for_context() {
     }
 }
 
-/// A container in the engine's own network that serves a file to it.
+/// An HTTP server with one file, in a container that shares the network of the engine.
 struct Remote {
     url: String,
 }
@@ -230,7 +235,7 @@ impl Remote {
         let (status, answer) = engine().ask("POST", &target, Some(&body.to_string()));
         assert_eq!(status, 201, "{answer}");
         case.start(&name);
-        // Asked until it answers, by the one who has to reach it.
+        // The engine has to reach the server, so the engine probes it.
         let probe = format!(
             "/images/create?fromSrc={}",
             encoded(&format!("http://{at}/none"))
@@ -246,11 +251,12 @@ impl Remote {
     }
 }
 
-/// Runs docker build with this last step, and removes and returns the containers that are left.
+/// Runs docker build with `step` as the last step. Returns the exit code and the containers that
+/// are left, after removing them.
 fn left_by(case: &Case, step: &str, options: &[&str]) -> (Option<i32>, Vec<Value>) {
     let context = case.dir.join("context");
     fs::create_dir_all(&context).unwrap();
-    // By its command the container of the step is found.
+    // The job in the command identifies the container of the step.
     let step = dockerfile(case) + &format!("RUN echo {}; {step}\n", case.job);
     fs::write(context.join("Dockerfile"), step).unwrap();
     let image = case.name("i");

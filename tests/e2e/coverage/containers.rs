@@ -1,15 +1,16 @@
-//! What common clients create: docker, docker-compose and docker-py.
+//! Containers, and what common clients create: docker, docker-compose and docker-py.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 
 use serde_json::json;
+use support::Kind;
 
 use super::{Covered, On, own, path, volumes_of, without_engine_labels};
 use crate::case::{Case, LabelMap, labels_of};
 use crate::command::succeed;
-use crate::engine::{JOB, Kind, engine};
+use crate::engine::{JOB, engine};
 
 const CREATE: &str = "POST /containers/create";
 
@@ -41,7 +42,7 @@ fn succeeds(command: &str, arguments: &[&str]) -> bool {
     output.is_ok_and(|output| output.status.success())
 }
 
-/// A Python that has docker-py.
+/// Returns a Python that has docker-py, if there is one.
 fn python() -> Option<&'static str> {
     let mut pythons = ["python3", "/usr/bin/python3"].into_iter();
     pythons.find(|python| succeeds(python, &["-c", "import docker; docker.DockerClient"]))
@@ -143,14 +144,14 @@ fn compose() {
         }
     };
     up(&["--build"]);
-    // Takes the anonymous volumes over to the new container, by name. (This compose cannot do it
-    // with newer engines.)
+    // The new container takes over the anonymous volumes by name. docker-compose cannot do this
+    // with newer engines.
     if On::DockerBefore(44).is_here() {
         up(&["--force-recreate"]);
     }
 }
 
-/// Creates some of everything; prints kind and name of each, a line each.
+/// Creates objects of all kinds and prints a line with kind and name of each.
 const SCRIPT: &str = r"
 import docker, io, sys
 from docker.types import Mount

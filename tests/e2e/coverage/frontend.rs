@@ -1,16 +1,18 @@
-//! A frontend of our own, an image that a Dockerfile names in `# syntax=`: it makes an image without
-//! build steps and gives it labels as it likes.
+//! A frontend of our own, in an image that a Dockerfile names in `# syntax=`. It returns an image
+//! with labels of its choice, without build steps.
 
 use std::fs;
+
+use support::Kind;
+use support::frames::{
+    DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, block, frame, message,
+};
 
 use super::llb::{BRIDGE, entries, field};
 use super::{Covered, On, own, path};
 use crate::case::{Case, labels_of};
 use crate::command::succeed;
-use crate::engine::{JOB, Kind, engine};
-use crate::frames::{
-    DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, block, frame, message,
-};
+use crate::engine::{JOB, engine};
 
 pub fn cases() -> Vec<Covered> {
     vec![path(
@@ -21,8 +23,8 @@ pub fn cases() -> Vec<Covered> {
     )]
 }
 
-/// The daemon speaks gRPC to a frontend on its stdin and stdout. This one sends a call that it
-/// knows beforehand, and ends when it has seen the answer: a message of no bytes.
+/// The frontend. The daemon speaks gRPC with it over stdin and stdout. It sends a prepared call,
+/// and exits when it has seen the response: an empty message.
 const SCRIPT: &str = r#"cat /call
 seen=
 while byte=$(dd bs=1 count=1 2>/dev/null | od -An -tx1) && [ -n "$byte" ]; do
@@ -32,7 +34,7 @@ done
 exit 1
 "#;
 
-/// `LLBBridge/Return` of an image with this configuration, as a whole connection.
+/// The bytes of a connection on which `LLBBridge/Return` returns an image with this configuration.
 fn call(config: &str) -> Vec<u8> {
     let fields = [
         (":method", "POST"),
@@ -77,7 +79,7 @@ fn frontend() {
     assert_eq!(
         labels_of(Kind::Image, &case.image_object(&past)),
         labels,
-        "the frontend gives labels as it likes"
+        "without the proxy the frontend decides"
     );
     case.assert_labels(Kind::Image, &through, &own(&[("own", "1")]));
     let env = &case.image_object(&through)["Config"]["Env"];

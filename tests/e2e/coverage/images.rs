@@ -1,11 +1,12 @@
 //! Images of containers (commit) and of archives (import).
 
 use serde_json::{Value, json};
+use support::Kind;
 
 use super::{Covered, On, assert_refused, encoded, own, path, rule};
 use crate::case::{Case, LabelMap};
 use crate::command::succeed;
-use crate::engine::{JOB, Kind, engine};
+use crate::engine::{JOB, engine};
 use crate::raw_creates::tar;
 
 const COMMIT: &str = "POST /commit";
@@ -32,7 +33,7 @@ pub fn cases() -> Vec<Covered> {
         path(COMMIT, "docker commit --change", On::Any, docker_commit),
         rule(
             COMMIT,
-            "changes that would take in the labels",
+            "changes that would swallow the labels",
             On::Any,
             commit_tricks,
         ),
@@ -42,26 +43,26 @@ pub fn cases() -> Vec<Covered> {
         path(IMPORT, "docker import --change", On::Any, docker_import),
         rule(
             IMPORT,
-            "changes that would take in the labels",
+            "changes that would swallow the labels",
             On::Any,
             import_tricks,
         ),
         rule(
             IMPORT,
-            "a pull that a form makes an import",
+            "a pull that a form turns into an import",
             On::Any,
             pull_by_form,
         ),
         rule(
             IMPORT,
-            "what may be a pull or an import is refused",
+            "a request that may be a pull or an import is refused",
             On::Any,
             pull_or_import,
         ),
     ]
 }
 
-/// Changes by which the lines behind them would be lost, or read otherwise.
+/// Changes that make the engine lose or misread the lines after them.
 const TRICKS: &[&str] = &[
     "CMD x \\",
     "CMD x \\ \n\n",
@@ -84,7 +85,7 @@ fn labels_own() -> LabelMap {
     own(&[("own", "its \"own\""), ("more", "$x")])
 }
 
-/// Changes of a client that are not lost, and its labels by them: [`labels_own`] on Docker.
+/// Changes that set [`labels_own`] and more, for Docker.
 const CHANGES: &[&str] = &[
     "ENV A=b HOME=/nowhere",
     "CMD [\"sleep\", \"600\"]",
@@ -92,7 +93,7 @@ const CHANGES: &[&str] = &[
     "WORKDIR /tmp",
 ];
 
-/// The same where a change is one label, and nothing is unescaped.
+/// The same for Podman, where a change sets one label and nothing is unescaped.
 const PODMAN_CHANGES: &[&str] = &[
     "ENV A=b",
     "ENV HOME=/nowhere",
@@ -105,9 +106,10 @@ const PODMAN_CHANGES: &[&str] = &[
 ];
 
 fn changes() -> &'static [&'static str] {
-    match engine().is_podman() {
-        true => PODMAN_CHANGES,
-        false => CHANGES,
+    if engine().is_podman() {
+        PODMAN_CHANGES
+    } else {
+        CHANGES
     }
 }
 
@@ -118,7 +120,7 @@ fn query(changes: &[&str]) -> String {
         .collect()
 }
 
-/// Asserts that the image carries the labels, and what [`changes`] say.
+/// Asserts that the image carries the labels and has what [`changes`] set.
 fn assert_changed(case: &Case, image: &str) {
     case.assert_labels(Kind::Image, image, &labels_own());
     let config = engine().inspect(Kind::Image, image).unwrap()["Config"].take();
@@ -130,7 +132,7 @@ fn assert_changed(case: &Case, image: &str) {
     assert_eq!(config["WorkingDir"], "/tmp");
 }
 
-/// Where a container is committed to an image.
+/// The target that commits a container to an image.
 fn commit_target(container: &str, image: &str) -> String {
     format!("/commit?container={container}&repo={image}&tag=latest")
 }
@@ -231,7 +233,7 @@ fn commit_by_form() {
     case.assert_no_unlabelled_image(&image, &response);
 }
 
-/// An archive that no other case imports.
+/// An archive that only this case imports.
 fn archive(case: &Case) -> Vec<u8> {
     tar("file", case.job.as_bytes())
 }
@@ -248,7 +250,6 @@ fn import() {
     case.assert_labels(Kind::Image, &image, &LabelMap::new());
 }
 
-/// For an import Podman does not know all changes, but reads a label as for a commit.
 fn import_with_changes() {
     let case = Case::new();
     let image = case.name("i");

@@ -1,10 +1,11 @@
-//! What is created by Podman's own API.
+//! Objects that are created by Podman's own API.
 
 use serde_json::{Value, json};
+use support::Kind;
 
 use super::{Covered, On, builds, encoded, own, path};
 use crate::case::{Case, LabelMap, labels_of};
-use crate::engine::{JOB, Kind, engine, json_request};
+use crate::engine::{JOB, engine, json_request};
 use crate::raw_creates::tar;
 
 const CONTAINER: &str = "POST /libpod/containers/create";
@@ -71,7 +72,7 @@ pub fn cases() -> Vec<Covered> {
     ]
 }
 
-/// The version without which no path of this API is one.
+/// The prefix of this API. Its paths need a version.
 const LIBPOD: &str = "/v4.0.0/libpod";
 
 fn container(members: &Value, paths: &[&str]) {
@@ -81,7 +82,7 @@ fn container(members: &Value, paths: &[&str]) {
 }
 
 impl Case {
-    /// As [`Case::assert_container`], of a container with a label `own`.
+    /// Like [`Case::assert_container`], for a container with a label `own`.
     fn assert_container_labels(&self, name: &str, paths: &[&str]) -> LabelMap {
         self.assert_labels(Kind::Container, name, &own(&[("own", "1")]));
         let volumes = super::volumes_of(name);
@@ -139,7 +140,7 @@ fn container_image_volumes() {
     assert_eq!(volumes["/w"], case.name("w"));
 }
 
-/// Removes a pod, with its containers, before the case removes the rest.
+/// A pod. Dropping it removes it with its containers, before the case removes the rest.
 struct Pod(String);
 
 impl Drop for Pod {
@@ -224,7 +225,7 @@ fn anonymous_volume() {
     );
 }
 
-/// A secret, removed when dropped.
+/// A secret. Dropping it removes it.
 struct Secret(String);
 
 impl Secret {
@@ -248,9 +249,10 @@ fn secret(parameters: &str) {
     let target = format!("{LIBPOD}/secrets/create?name={}{parameters}", secret.0);
     let response = case.upload(&target, "application/octet-stream", b"abc");
     assert_eq!(response.status(), 200, "{response:?}");
-    let own = match parameters.is_empty() {
-        true => own(&[]),
-        false => own(&[("own", "1")]),
+    let own = if parameters.is_empty() {
+        own(&[])
+    } else {
+        own(&[("own", "1")])
     };
     secret.assert_labels(&case.labels_over(&own));
 }
@@ -266,11 +268,12 @@ fn compat_secret() {
     secret.assert_labels(&case.labels_over(&own(&[("own", "1")])));
 }
 
-/// The label that changes of this text set.
+/// The client's label that `changes` sets.
 fn own_of(changes: &str) -> LabelMap {
-    match changes.is_empty() {
-        true => own(&[]),
-        false => own(&[("own", "1")]),
+    if changes.is_empty() {
+        own(&[])
+    } else {
+        own(&[("own", "1")])
     }
 }
 

@@ -1,21 +1,22 @@
-//! What docker's own clients do not send to BuildKit, by a gRPC client that is made of frames:
-//! builds without a frontend (LLB), with and without an image configuration, and what is refused.
+//! What docker's own clients do not send to BuildKit, from a gRPC client that writes its own
+//! frames: builds of bare steps (LLB), with and without an image configuration, and calls that are
+//! refused.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 
 use loona_hpack::Decoder;
+use support::frames::{
+    ACK, DATA, END_HEADERS, END_STREAM, GRPC, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS,
+    SWITCHED, block, frame, message, next,
+};
+use support::{Kind, Wire};
 
 use super::{Covered, On, own, path, rule};
 use crate::case::{Case, LabelMap};
 use crate::command::succeed;
-use crate::engine::{JOB, Kind, engine};
-use crate::frames::{
-    ACK, DATA, END_HEADERS, END_STREAM, GRPC, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS,
-    SWITCHED, block, frame, message, next,
-};
-use crate::wire::Wire;
+use crate::engine::{JOB, engine};
 
 const CONTROL_SOLVE: &str = "/moby.buildkit.v1.Control/Solve";
 pub(super) const BRIDGE: &str = "/moby.buildkit.v1.frontend.LLBBridge";
@@ -37,14 +38,14 @@ pub fn cases() -> Vec<Covered> {
         rule(row, "bare build steps are refused", On::Docker, bare),
         rule(
             row,
-            "what is not understood is refused",
+            "unknown calls and compressed messages are refused",
             On::Docker,
             unknown,
         ),
     ]
 }
 
-/// A field of a protobuf message: a string, bytes or message.
+/// Encodes a field of a protobuf message: a string, bytes or a message.
 pub(super) fn field(number: u8, value: impl AsRef<[u8]>) -> Vec<u8> {
     let value = value.as_ref();
     let mut out = varint(usize::from(number) << 3 | 2);
@@ -63,12 +64,13 @@ fn varint(mut n: usize) -> Vec<u8> {
     out
 }
 
+/// Encodes a map of strings as field `map`.
 pub(super) fn entries(map: u8, pairs: &[(&str, &str)]) -> Vec<u8> {
     let entry = |(key, value): &(&str, &str)| field(map, [field(1, key), field(2, value)].concat());
     pairs.iter().flat_map(entry).collect()
 }
 
-/// The value of a field in a message of strings, bytes and messages.
+/// Returns the value of a field in a message that has only strings, bytes and messages.
 fn get(mut message: &[u8], wanted: u8) -> Vec<u8> {
     let take = |message: &mut &[u8]| {
         let mut n = 0;
@@ -95,7 +97,7 @@ fn get(mut message: &[u8], wanted: u8) -> Vec<u8> {
     panic!("no field {wanted}")
 }
 
-/// How a call ended.
+/// What came of a call.
 #[derive(Debug, Default)]
 struct Answer {
     data: Vec<u8>,
@@ -112,7 +114,7 @@ impl Answer {
         )
     }
 
-    /// Its message, if the call succeeded.
+    /// The message of a call that must have succeeded.
     fn message(&self) -> &[u8] {
         assert_eq!(self.status().0, "0", "{self:?}");
         &self.data[5..]
@@ -139,13 +141,13 @@ impl Client {
             last,
             answers,
         };
-        // A first answer shows that settings are exchanged.
+        // After a first response the settings are exchanged.
         let info = client.start("/moby.buildkit.v1.Control/ListWorkers", "", &message(b""));
         client.end(info).message();
         client
     }
 
-    /// Starts a call of a build.
+    /// Starts a call that belongs to `build`, or to none if that is empty. Returns its stream.
     fn start(&mut self, path: &str, build: &str, data: &[u8]) -> u32 {
         self.last = if self.last == 0 { 1 } else { self.last + 2 };
         let fields = [
@@ -169,15 +171,17 @@ impl Client {
         self.last
     }
 
-    /// Waits for the end of a call.
+    /// Waits for the end of the call on `stream`.
     fn end(&mut self, stream: u32) -> Answer {
         while !self.answers[&stream].has_ended {
             let frame = next(&mut self.wire);
             match (frame.kind, frame.flags & ACK) {
-                (SETTINGS, 0) => self.wire.send(crate::frames::frame(SETTINGS, ACK, 0, b"")),
+                (SETTINGS, 0) => self
+                    .wire
+                    .send(support::frames::frame(SETTINGS, ACK, 0, b"")),
                 (PING, 0) => self
                     .wire
-                    .send(crate::frames::frame(PING, ACK, 0, &frame.payload)),
+                    .send(support::frames::frame(PING, ACK, 0, &frame.payload)),
                 _ => (),
             }
             let Some(answer) = self.answers.get_mut(&frame.stream) else {
@@ -207,7 +211,7 @@ impl Client {
     }
 }
 
-/// Build steps that end with the image of the run as it is.
+/// Build steps whose result is the image of the run.
 fn definition(case: &Case) -> Vec<u8> {
     let image = format!("docker-image://docker.io/library/{}:latest", engine().image);
     let attrs = entries(2, &[("image.resolvemode", "local")]);
@@ -221,7 +225,7 @@ fn definition(case: &Case) -> Vec<u8> {
     [field(1, source), field(1, end)].concat()
 }
 
-/// `Control/Solve` of an image by this name, for old daemons and new ones.
+/// A `Control/Solve` that exports an image of this name, for old daemons and new ones.
 fn solve(case: &Case, image: &str, attrs: &[(&str, &str)]) -> Vec<u8> {
     let attrs = [&[("name", image)], attrs].concat();
     let exporter = [field(1, "moby"), entries(2, &attrs)].concat();
@@ -234,8 +238,8 @@ fn solve(case: &Case, image: &str, attrs: &[(&str, &str)]) -> Vec<u8> {
     .concat()
 }
 
-/// A build that the client steers, of build steps alone, with these metadata of the result and
-/// attributes of the exporter; the image must have these labels and the operator's.
+/// Builds bare steps with a client that steers the build. `metadata` belong to the result, `attrs`
+/// to the exporter. Asserts that the image has `labels` and the operator's.
 fn steered(metadata: &[(&str, &str)], attrs: &[(&str, &str)], labels: &[(&str, &str)]) {
     let case = Case::new();
     let (image, build) = (case.name("i"), case.name("build"));
@@ -248,7 +252,7 @@ fn steered(metadata: &[(&str, &str)], attrs: &[(&str, &str)], labels: &[(&str, &
     client
         .call(&format!("{BRIDGE}/Ping"), &build, b"")
         .message();
-    // allowResultReturn and allowResultArrayRef.
+    // Sets allowResultReturn and allowResultArrayRef.
     let request = [field(1, definition(&case)), vec![0x28, 1, 0x30, 1]].concat();
     let solved = client.call(&format!("{BRIDGE}/Solve"), &build, &request);
     let mut result = get(solved.message(), 3);
@@ -277,7 +281,7 @@ fn bare() {
         "{text}"
     );
     assert!(engine().inspect(Kind::Image, &image).is_none());
-    // The daemon would have made it.
+    // Without the proxy the daemon creates it.
     let mut client = Client::new(engine().connect());
     client.call(CONTROL_SOLVE, "", &request).message();
     assert!(engine().inspect(Kind::Image, &image).is_some());

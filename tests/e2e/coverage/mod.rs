@@ -1,7 +1,6 @@
-//! Every way to create something, each labelled: at least one case for each row of
-//! docs/coverage.md, and one for each variant that the engine reads differently. A case creates
-//! through the proxy and asks the engine for the labels. How requests may be written is left to
-//! the other cases (`raw_creates`).
+//! Every way to create something is labelled: at least one case for each row of docs/coverage.md,
+//! and one for each variant that engines read differently. A case creates through the proxy and
+//! asks the engine for the labels. How a request may be written is left to `raw_creates`.
 
 mod buildkit;
 mod builds;
@@ -20,13 +19,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use libtest_mimic::Trial;
 use serde_json::Value;
+use support::{Kind, Message};
 
 use crate::case::{Case, LabelMap, labels_of};
-use crate::engine::{self, Kind, engine, json_request, plain_engine};
-use crate::wire::Message;
+use crate::engine::{self, engine, json_request, plain_engine};
 
-/// How many creation paths have been tried, and how many were labelled.
+/// The number of creation paths that were tried.
 static TRIED: AtomicUsize = AtomicUsize::new(0);
+/// The number of creation paths that were labelled.
 static LABELLED: AtomicUsize = AtomicUsize::new(0);
 
 /// One case.
@@ -34,8 +34,7 @@ struct Covered {
     row: String,
     variant: String,
     on: On,
-    /// Whether it creates something that must carry the labels; others are refused, or look at
-    /// what else becomes of a create.
+    /// Whether it is a creation path (see [`path`]) or a rule (see [`rule`]).
     is_path: bool,
     run: Box<dyn Fn() + Send>,
 }
@@ -46,16 +45,16 @@ enum On {
     Any,
     Docker,
     DockerOrPodmanFrom(u32),
-    /// Docker with an API older than this 1.x.
+    /// Docker with an API before 1.x.
     DockerBefore(u32),
-    /// Docker, with a client that has this plugin.
+    /// Docker, if the docker command has this plugin.
     Plugin(&'static str),
-    /// One that is the run's own, so that it may become a swarm.
+    /// Docker, if only this run uses it and it may become a swarm.
     Swarm,
-    /// The same with an API from this 1.x on.
+    /// The same, with API 1.x or later.
     SwarmFrom(u32),
     Podman,
-    /// Podman from this major version on.
+    /// Podman of this major version or later.
     PodmanFrom(u32),
 }
 
@@ -83,7 +82,7 @@ impl On {
     }
 }
 
-/// A creation path: what comes of it must carry the labels.
+/// A creation path: it creates something that must carry the labels.
 fn path(row: &str, variant: &str, on: On, run: impl Fn() + Send + 'static) -> Covered {
     Covered {
         row: row.to_owned(),
@@ -94,7 +93,7 @@ fn path(row: &str, variant: &str, on: On, run: impl Fn() + Send + 'static) -> Co
     }
 }
 
-/// Something else that must hold of an endpoint.
+/// A rule: something else that must hold for an endpoint.
 fn rule(row: &str, variant: &str, on: On, run: impl Fn() + Send + 'static) -> Covered {
     Covered {
         is_path: false,
@@ -149,7 +148,7 @@ pub fn trials() -> Vec<Trial> {
     trials.chain([complete]).collect()
 }
 
-/// Prints how much was labelled; whether that was all. Leaves the engine as it was.
+/// Prints how many creation paths were labelled. Returns whether all were. Ends the swarm, if any.
 #[allow(clippy::print_stdout, reason = "it belongs to the report of the run")]
 pub fn conclude() -> bool {
     swarm::leave();
@@ -175,8 +174,8 @@ fn is_docker() -> bool {
     On::Docker.is_here()
 }
 
-/// The endpoints in docs/coverage.md, which a unit test keeps equal to the code, and what is done
-/// with each.
+/// The endpoints in docs/coverage.md, each with what the proxy does with it. A unit test keeps that
+/// table equal to the code.
 fn rows() -> impl Iterator<Item = (&'static str, &'static str)> {
     let lines = include_str!("../../../docs/coverage.md").lines();
     lines.filter_map(|line| {
@@ -192,13 +191,13 @@ fn is_labelled(action: &str) -> bool {
     !action.starts_with("passes") && !action.starts_with("not labelled")
 }
 
-/// The labels of a client.
+/// Labels of the client's own.
 fn own(labels: &[(&str, &str)]) -> LabelMap {
     let pair = |&(key, value): &(&str, &str)| (key.to_owned(), value.to_owned());
     labels.iter().map(pair).collect()
 }
 
-/// Removes what engines add themselves.
+/// Removes labels that engines add themselves.
 fn without_engine_labels(mut labels: LabelMap) -> LabelMap {
     labels.remove("com.docker.volume.anonymous");
     labels.remove("io.buildah.version");
@@ -206,7 +205,8 @@ fn without_engine_labels(mut labels: LabelMap) -> LabelMap {
 }
 
 impl Case {
-    /// Asserts that the engine has it, with the operator's labels over `others` and nothing else.
+    /// Asserts that the engine has the object, and that its labels are `others` overlaid with the
+    /// operator's.
     fn assert_labels(&self, kind: Kind, name: &str, others: &LabelMap) {
         let object = engine().inspect(kind, name);
         let object = object.unwrap_or_else(|| panic!("no {kind} {name}"));
@@ -221,7 +221,7 @@ impl Case {
         wire.final_response()
     }
 
-    /// The same, which must succeed; the answer.
+    /// Sends JSON through the proxy, which must succeed. Returns the JSON of the response.
     fn posted(&self, target: &str, body: &Value) -> Value {
         let response = self.post(target, body);
         assert!(
@@ -239,12 +239,12 @@ impl Case {
              Content-Length: {}\r\n\r\n",
             body.len()
         ));
-        // One that is refused may be answered before it is read.
+        // A refusal may come before the body is read.
         wire.try_send(body);
         wire.final_response()
     }
 
-    /// Creates a container through the proxy; its name.
+    /// Creates a container through the proxy and returns its name.
     fn create(&self, what: &str, body: &Value) -> String {
         let (name, mut body) = (self.name(what), body.clone());
         body["Cmd"] = serde_json::json!(["true"]);
@@ -252,8 +252,8 @@ impl Case {
         name
     }
 
-    /// An image with the busybox of the run and a file `/v/seed`, made past the proxy with these
-    /// changes, and so without the labels.
+    /// Creates an image past the proxy, so without the labels: the image of the run with a file
+    /// `/v/seed` and these changes. Returns its name.
     fn image(&self, what: &str, changes: &[&str]) -> String {
         let (container, image) = (self.container("true"), self.name(what));
         let archive = crate::raw_creates::tar("v/seed", b"seed\n");
@@ -275,7 +275,7 @@ impl Case {
     }
 
     /// Asserts that a container and its volumes carry the labels, and that it has volumes at
-    /// exactly these paths; their names by path.
+    /// exactly these paths. Returns the names of the volumes by path.
     fn assert_container(&self, name: &str, paths: &[&str]) -> BTreeMap<String, String> {
         self.assert_labels(Kind::Container, name, &LabelMap::new());
         let volumes = volumes_of(name);
@@ -287,14 +287,14 @@ impl Case {
         volumes
     }
 
-    /// Asserts that an image, should there be one of this name, carries the labels.
+    /// Asserts that the image carries the labels, or that it was not created and the response says
+    /// so.
     fn assert_no_unlabelled_image(&self, name: &str, response: &Message) {
         match engine().inspect(Kind::Image, name) {
             Some(object) => {
                 let labels = labels_of(Kind::Image, &object);
                 assert_eq!(labels, self.labels_over(&labels), "{response:?}");
             }
-            // Nothing may come of it without a word.
             None => assert!(
                 response.status() >= 400 || response.text().contains("error"),
                 "{response:?}"
@@ -303,12 +303,12 @@ impl Case {
     }
 }
 
-/// The names of a container's volumes by where they are mounted.
+/// Returns the names of a container's volumes by mount point.
 fn volumes_of(container: &str) -> BTreeMap<String, String> {
     let object = engine().inspect(Kind::Container, container);
     let object = object.unwrap_or_else(|| panic!("no container {container}"));
     let mounts = object["Mounts"].as_array().into_iter().flatten();
-    // Podman leaves a slash at the end where it is.
+    // Podman keeps a slash at the end.
     let text = |value: &Value| value.as_str().unwrap().trim_end_matches('/').to_owned();
     mounts
         .filter(|mount| mount["Type"] == "volume")
@@ -316,7 +316,7 @@ fn volumes_of(container: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Asserts that the proxy refused, and said why.
+/// Asserts that the proxy refused the request with this status and reason.
 fn assert_refused(response: &Message, status: u16, why: &str) {
     assert_eq!(response.status(), status, "{response:?}");
     let text = response.text();
@@ -326,7 +326,7 @@ fn assert_refused(response: &Message, status: u16, why: &str) {
     );
 }
 
-/// For a query.
+/// Percent-encodes a value of a query.
 fn encoded(text: &str) -> String {
     let byte = |byte: u8| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => char::from(byte).to_string(),

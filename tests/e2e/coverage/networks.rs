@@ -1,11 +1,12 @@
-//! Networks, and those that take their configuration, labels included, from another.
+//! Networks, and networks that take their configuration, including labels, from another.
 
 use serde_json::json;
+use support::Kind;
 
 use super::{Covered, On, assert_refused, own, path, rule};
 use crate::case::{Case, LabelMap};
 use crate::command::succeed;
-use crate::engine::{JOB, Kind, engine};
+use crate::engine::{JOB, engine};
 
 const NETWORK: &str = "POST /networks/create";
 
@@ -14,10 +15,15 @@ pub fn cases() -> Vec<Covered> {
         path(NETWORK, "plain", On::Any, network),
         path(NETWORK, "docker network create", On::Any, docker_network),
         path(NETWORK, "config-only", On::Docker, config_only),
-        path(NETWORK, "from a config-only one", On::Docker, config_from),
+        path(
+            NETWORK,
+            "from a config-only network",
+            On::Docker,
+            config_from,
+        ),
         rule(
             NETWORK,
-            "from a config-only one without the labels",
+            "from a config-only network without the labels",
             On::Docker,
             unlabelled_config,
         ),

@@ -1,5 +1,5 @@
-//! What else the operator may want of creates: a cgroup, the refusal of what cannot be labelled,
-//! and no way to the engine's own socket from within a container.
+//! What else the operator can ask for: a cgroup, the refusal of what cannot be labelled, and no way
+//! to the engine's own socket from within a container.
 
 use std::env;
 use std::fs;
@@ -7,12 +7,13 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use support::{Kind, Proxy, TempDir, wait_until};
 
 use super::{Covered, On, assert_refused, path, rows, rule};
+use crate::PROXY;
 use crate::case::{Case, LabelMap, UNTIL_RELEASED};
 use crate::command::{Running, succeed};
-use crate::engine::{Kind, engine};
-use crate::support::{Proxy, TempDir, proxy_command, wait_until};
+use crate::engine::engine;
 
 const CREATE: &str = "POST /containers/create";
 
@@ -21,13 +22,13 @@ pub fn cases() -> Vec<Covered> {
         path(CREATE, "--cgroup-parent", On::Any, container_in_cgroup),
         rule(
             CREATE,
-            "--cgroup-parent holds what runs",
+            "--cgroup-parent contains the processes",
             On::Any,
             runs_in_cgroup,
         ),
         rule(
             "POST /build",
-            "--cgroup-parent holds what runs",
+            "--cgroup-parent contains the processes",
             On::Docker,
             build_in_cgroup,
         ),
@@ -39,13 +40,13 @@ pub fn cases() -> Vec<Covered> {
         ),
         rule(
             "POST /any",
-            "--strict refuses what is unknown",
+            "--strict refuses unknown endpoints",
             On::Any,
             || strict("POST /any"),
         ),
         rule(
             "POST /any",
-            "passes with a warning without --strict",
+            "unknown endpoints pass with a warning",
             On::Any,
             lenient,
         ),
@@ -96,7 +97,8 @@ pub fn cases() -> Vec<Covered> {
     cases
 }
 
-/// A cgroup below that of the engine, where it is known; containers may run in it.
+/// Returns a cgroup, and whether containers can run in it: below that of the engine if the
+/// environment names it, else one that does not exist.
 fn cgroup(case: &Case) -> (String, bool) {
     match env::var("DOCKER_LABEL_PROXY_TEST_CGROUP") {
         Ok(parent) => (format!("{parent}/{}", case.job), true),
@@ -104,7 +106,7 @@ fn cgroup(case: &Case) -> (String, bool) {
     }
 }
 
-/// A case whose proxy puts containers in the cgroup.
+/// A case whose proxy puts containers into a cgroup. Returns it with what [`cgroup`] returns.
 fn case_in_cgroup() -> (Case, String, bool) {
     let (cgroup, may_run) = cgroup(&Case::new());
     let case = Case::with(&engine().socket, &["--cgroup-parent", &cgroup]);
@@ -130,7 +132,7 @@ fn container_in_cgroup() {
     }
 }
 
-/// Asserts that a running container is in the cgroup.
+/// Asserts that a container is in the cgroup.
 fn assert_in_cgroup(container: &str, cgroup: &str) {
     let object = engine().inspect(Kind::Container, container).unwrap();
     assert_eq!(object["HostConfig"]["CgroupParent"], *cgroup);
@@ -214,7 +216,7 @@ fn strict(row: &str) {
         ));
         assert_refused(&wire.final_response(), 403, "--strict");
     }
-    // And nothing else is.
+    // Other requests pass.
     case.create("c", &json!({"Image": engine().image}));
     case.assert_labels(Kind::Container, &case.name("c"), &LabelMap::new());
 }
@@ -223,7 +225,7 @@ fn strict_pull() {
     let case = strict_case();
     let target = "/images/create?fromImage=127.0.0.1:1/none&tag=none";
     let response = case.upload(target, "text/plain", b"");
-    // The engine fails, since nobody listens there.
+    // The engine gets the request, and fails because nobody listens at the registry.
     assert_ne!(response.status(), 403, "{response:?}");
     assert!(
         !response.text().contains("docker-label-proxy"),
@@ -248,7 +250,8 @@ fn lenient() {
     }
 }
 
-/// A case whose engine's socket is in a directory of its own: another proxy, which leads there.
+/// A case whose daemon has its socket in a directory of its own. The daemon is a second proxy in
+/// front of the engine.
 struct Redirected {
     case: Case,
     dir: TempDir,
@@ -260,7 +263,7 @@ impl Redirected {
         let dir = TempDir::new();
         fs::create_dir(dir.join("run")).unwrap();
         let socket = dir.join("run/docker.sock");
-        let mut command = proxy_command();
+        let mut command = PROXY.command();
         command
             .args(["--label", "e2e.daemon=1", "--daemon"])
             .arg(&engine().socket);
@@ -280,7 +283,7 @@ impl Redirected {
         self.dir.join(below).to_str().unwrap().to_owned()
     }
 
-    /// Runs a container with these options; which socket is it that it has at the path?
+    /// Runs a container with these options and returns the identity of the socket at `path` in it.
     fn found_at(&self, options: &[&str], path: &str) -> String {
         let run = ["run", "--rm", "--network", "none"];
         let command = [&engine().image, "stat", "-c", "%d:%i", path];
@@ -354,7 +357,7 @@ fn redirect_disguised() {
         .case
         .post("/containers/create", &mount(&case.path("run")));
     assert_refused(&response, 403, "--redirect-socket-mounts");
-    // What holds no socket passes.
+    // A directory without the socket passes.
     fs::create_dir(case.dir.join("other")).unwrap();
     case.case.create("c", &mount(&case.path("other")));
 }

@@ -1,15 +1,15 @@
-//! Services, secrets, configs and the swarm itself, on an engine that is the run's own. One swarm
-//! serves all cases but those that make or change it.
+//! Services, secrets, configs and the swarm itself, on an engine that only this run uses. All cases
+//! share one swarm, except those that create or change it.
 
 use std::sync::{RwLock, RwLockReadGuard};
 
 use serde_json::{Value, json};
+use support::{Kind, wait_until};
 
 use super::{Covered, On, encoded, own, path, volumes_of};
 use crate::case::{Case, LabelMap, NOTE, labels_of};
 use crate::command::succeed;
-use crate::engine::{JOB, Kind, engine};
-use crate::support::wait_until;
+use crate::engine::{JOB, engine};
 
 const INIT: &str = "POST /swarm/init";
 const UPDATE: &str = "POST /swarm/update";
@@ -80,14 +80,14 @@ pub fn cases() -> Vec<Covered> {
     cases
 }
 
-/// Who makes, changes or leaves the swarm has it alone.
+/// Guards the swarm: a case that creates, changes or leaves it needs it exclusively.
 static SWARM: RwLock<()> = RwLock::new(());
 
 fn is_active() -> bool {
     engine().get("/info").unwrap()["Swarm"]["ControlAvailable"] == true
 }
 
-/// A request for a swarm that nobody else can join.
+/// The body that creates a swarm which no other machine can join.
 fn init_body(spec: &Value) -> Value {
     json!({"ListenAddr": "127.0.0.1:2377", "AdvertiseAddr": "127.0.0.1", "Spec": spec})
 }
@@ -99,14 +99,14 @@ fn leave_swarm() {
     }
 }
 
-/// Ends what swarm the cases left.
+/// Leaves the swarm if the cases created one.
 pub fn leave() {
     if On::Swarm.is_here() && super::TRIED.load(super::Ordering::Relaxed) > 0 {
         leave_swarm();
     }
 }
 
-/// A swarm that is there, made past the proxy if need be.
+/// Returns a guard of the swarm, which is created past the proxy if there is none.
 fn swarm() -> RwLockReadGuard<'static, ()> {
     loop {
         let guard = SWARM
@@ -127,9 +127,9 @@ fn swarm() -> RwLockReadGuard<'static, ()> {
     }
 }
 
-/// A case that can use a swarm; removes what it makes there.
+/// A case in a swarm. Dropping it removes what it created there.
 struct Member {
-    // In this order: services are removed before their volumes, and before the swarm may go.
+    // Dropped in this order: services before their volumes, and both before the guard of the swarm.
     _objects: Objects,
     case: Case,
     _swarm: RwLockReadGuard<'static, ()>,
@@ -147,7 +147,7 @@ impl Member {
     }
 }
 
-/// The services, secrets and configs whose names begin so.
+/// The services, secrets and configs whose names have this prefix. Dropping it removes them.
 struct Objects(String);
 
 impl Drop for Objects {
@@ -162,14 +162,14 @@ impl Drop for Objects {
                 }
             }
         }
-        // The engine takes its time with these; whoever panics already does not wait.
+        // The engine removes tasks later. A case that has failed does not wait for it.
         if !std::thread::panicking() {
             wait_until("the tasks end", || tasks(&self.0).is_empty());
         }
     }
 }
 
-/// The containers whose names begin so.
+/// Returns the containers whose names have this prefix.
 fn tasks(prefix: &str) -> Vec<String> {
     let list = engine().get("/containers/json?all=1").unwrap();
     let names = list
@@ -250,7 +250,7 @@ fn update_swarm() {
     assert_eq!(swarm_labels(), case.labels_over(&own(&[("other", "1")])));
 }
 
-/// An object as the engine has it.
+/// Returns an object as the engine describes it.
 fn object(kind: &str, name: &str) -> Value {
     let filters = encoded(&json!({"name": {name: true}}).to_string());
     let list = engine()
@@ -324,7 +324,8 @@ fn update(kind: &str) {
     }
 }
 
-/// The container of the service's newest task, once it runs, that has a volume at each path.
+/// Waits for a task of the service whose container has volumes at exactly these paths. Returns the
+/// container.
 fn task(service: &str, paths: &[&str]) -> String {
     let mut found = None;
     wait_until(&format!("a task of {service} with {paths:?}"), || {
@@ -338,7 +339,8 @@ fn task(service: &str, paths: &[&str]) -> String {
     found.unwrap()
 }
 
-/// Asserts that the container of a task and its volumes carry the labels, whatever else.
+/// Asserts that the container of a task and its volumes carry the labels, and that its label `own`
+/// is this one.
 fn assert_task(case: &Case, task: &str, own: &str) {
     let labels = labels_of(
         Kind::Container,
@@ -361,7 +363,7 @@ fn assert_task(case: &Case, task: &str, own: &str) {
     }
 }
 
-/// A service whose tasks end at once when they are told to, and are not started again.
+/// Options of a service whose tasks stop at once and are not restarted.
 const OPTIONS: &[&str] = &[
     "--detach",
     "--no-resolve-image",
@@ -448,7 +450,7 @@ fn docker_update() {
         case.labels_over(&LabelMap::new())
     );
     assert_task(case, &task(&service, &["/a"]), "");
-    // What was before had the labels as well.
+    // A rollback keeps the labels.
     let version = &object("service", &service)["Version"]["Index"];
     let spec = &object("service", &service)["Spec"];
     let target = format!("/services/{service}/update?version={version}&rollback=previous");
@@ -477,7 +479,7 @@ fn update_service() {
     );
     let task = task(&service, &["/a"]);
     assert_task(case, &task, "");
-    // The client's templates go on working.
+    // The engine still expands the client's templates.
     let volume = engine()
         .inspect(Kind::Volume, &volumes_of(&task)["/a"])
         .unwrap();

@@ -1,17 +1,17 @@
-//! The volumes that a container create makes on the way, and those made for themselves.
+//! Volumes that come with a container, and volumes that are created on their own.
 
 use serde_json::{Value, json};
+use support::{Kind, wait_until};
 
 use super::{Covered, On, assert_refused, own, path, rule, volumes_of};
 use crate::case::{Case, LabelMap};
 use crate::command::{Running, succeed};
 use crate::creates::comparable;
-use crate::engine::{JOB, Kind, engine};
-use crate::support::wait_until;
+use crate::engine::{JOB, engine};
 
 const CREATE: &str = "POST /containers/create";
 
-/// Podman up to 5 keeps those that carry labels: it takes them for named ones.
+/// Engines that remove labelled anonymous volumes. Podman up to 5 takes them for named ones.
 const REMOVES_ANONYMOUS: On = On::DockerOrPodmanFrom(6);
 
 pub fn cases() -> Vec<Covered> {
@@ -27,7 +27,7 @@ pub fn cases() -> Vec<Covered> {
         ("Volumes that name one path twice", volumes_twice),
         ("VOLUMEs of the image", image_volumes),
         ("VOLUMEs of the image that a tag or ID names", image_by_id),
-        ("all at once", all_at_once),
+        ("all of them at once", all_at_once),
         ("VolumesFrom", volumes_from),
         ("tmpfs at the path of a VOLUME", tmpfs),
         ("docker run --volume --mount", docker_run),
@@ -52,38 +52,33 @@ pub fn cases() -> Vec<Covered> {
         path("POST /volumes/create", "anonymous", On::Any, anonymous),
         rule(
             CREATE,
-            "docker rm --volumes takes the anonymous ones",
+            "docker rm --volumes removes anonymous volumes",
             REMOVES_ANONYMOUS,
             rm_volumes,
         ),
         rule(
             CREATE,
-            "docker run --rm takes the anonymous ones",
+            "docker run --rm removes anonymous volumes",
             REMOVES_ANONYMOUS,
             run_rm,
         ),
         rule(
             CREATE,
-            "volumes begin with what the image has there",
+            "volumes start with the content of the image",
             On::Any,
             copy_up,
         ),
         rule(
             CREATE,
-            "inspect shows the same as without the proxy",
+            "inspect is the same as without the proxy",
             On::Docker,
             same_inspect,
         ),
-        rule(
-            CREATE,
-            "a volume that is there stays as it is",
-            On::Any,
-            existing,
-        ),
-        rule(CREATE, "prune takes the anonymous ones", On::Any, prune),
+        rule(CREATE, "an existing volume is unchanged", On::Any, existing),
+        rule(CREATE, "prune removes anonymous volumes", On::Any, prune),
         rule(
             "POST /containers/*/start",
-            "a body that makes volumes is refused",
+            "a body that would create volumes is refused",
             On::DockerBefore(42),
             start_with_body,
         ),
@@ -91,7 +86,7 @@ pub fn cases() -> Vec<Covered> {
     cases
 }
 
-/// Creates a container with these members of `HostConfig`, and asserts that it has volumes at
+/// Creates a container with this `HostConfig`, and asserts that it has labelled volumes at exactly
 /// these paths.
 fn host_config(host: Value, paths: &[&str]) {
     let case = Case::new();
@@ -167,7 +162,7 @@ fn mounts_with_driver() {
         json!({"Type": "volume", "Source": case.name("a"), "Target": "/a", "VolumeOptions": {"DriverConfig": config}}),
         json!({"Type": "volume", "Target": "/b", "VolumeOptions": {"DriverConfig": config}}),
     ];
-    // Podman leaves options of the driver out here, and so must not get any.
+    // Podman ignores driver options here.
     if engine().is_podman() {
         for mount in &mut mounts {
             mount["VolumeOptions"]["DriverConfig"]["Options"] = json!({});
@@ -340,8 +335,8 @@ fn anonymous() {
     case.assert_labels(Kind::Volume, name, &LabelMap::new());
 }
 
-/// What a container has that brings volumes of every kind along, the anonymous ones at `/a`, `/b`,
-/// `/v`; its arguments for docker end with the image.
+/// Arguments of docker for a container with volumes of every kind. The anonymous ones are at `/a`,
+/// `/b` and `/v`. The last argument is the image.
 fn of_every_kind(case: &Case) -> Vec<String> {
     let image = case.image("i", &["VOLUME /v"]);
     let (named, mounted) = (case.name("n"), case.name("m"));
@@ -447,7 +442,7 @@ fn same_inspect() {
         },
     });
     let plain = case.name("plain");
-    // Without the label the case would not find what it has to remove.
+    // The label lets the case find the volume to remove it.
     let volume = json!({"Name": case.name("n"), "Labels": {JOB: case.job}}).to_string();
     engine().ask("POST", "/volumes/create", Some(&volume));
     let target = format!("/containers/create?name={plain}");
@@ -456,7 +451,7 @@ fn same_inspect() {
     let proxied = case.create("proxied", &body);
     let plain = shown(&plain);
     let mut proxied = shown(&proxied);
-    // The anonymous volumes are entries here, so that they can carry labels.
+    // Only entries in Mounts can carry labels, so the proxy adds the anonymous volumes there.
     let added = proxied["HostConfig"]["Mounts"].take();
     let mut added: Vec<&str> = added
         .as_array()
@@ -471,8 +466,8 @@ fn same_inspect() {
     assert_eq!(proxied, plain);
 }
 
-/// What inspect shows, without what differs from container to container, and without the mode of
-/// anonymous volumes, which says `z` where labels were given.
+/// Returns what inspect shows, without what differs from container to container, and without the
+/// mode of anonymous volumes, which is `z` for those with labels.
 fn shown(name: &str) -> Value {
     let object = engine().inspect(Kind::Container, name).unwrap();
     let mut shown = comparable(Kind::Container, &object, name);
@@ -504,7 +499,7 @@ fn existing() {
 fn prune() {
     let case = Case::new();
     let image = case.image("i", &["VOLUME /v"]);
-    // One in Mounts is left alone by some engines, without the proxy as well.
+    // No volume in Mounts: some engines do not prune those, with or without the proxy.
     let host = json!({"Binds": ["/b"]});
     let body = json!({"Image": image, "Volumes": {"/a": {}}, "HostConfig": host});
     let container = case.create("c", &body);
@@ -513,12 +508,12 @@ fn prune() {
     let (status, _) = engine().ask("DELETE", &format!("/containers/{container}"), None);
     assert_eq!(status, 204);
     let mut expected: Vec<&str> = volumes.values().map(String::as_str).collect();
-    // Docker from API 1.42 on keeps the others.
+    // From API 1.42 on Docker keeps named volumes.
     let named = case.name("n");
     let takes_named = engine().is_podman() || On::DockerBefore(42).is_here();
     expected.extend(takes_named.then_some(&*named));
     expected.sort_unstable();
-    // Only this case's, since old engines take all.
+    // Old engines prune all volumes, so this asks for those of the case.
     let filters = json!({"label": [format!("{JOB}={}", case.job)]}).to_string();
     let target = format!("/volumes/prune?filters={}", super::encoded(&filters));
     let answer = case.posted(&target, &Value::Null);
@@ -536,7 +531,7 @@ fn start_with_body() {
     assert_refused(&case.post(&target, &body), 400, "1.24");
     assert!(!is_there(&volume));
     assert!(volumes_of(&container).is_empty());
-    // Without one it starts.
+    // Without a body the container starts.
     let response = case.upload(&target, "text/plain", b"");
     assert_eq!(response.status(), 204, "{response:?}");
 }

@@ -1,14 +1,18 @@
-//! What the proxy asks the daemon before it sends a create, and what it keeps from the daemon
-//! when it is told to be strict.
+//! Subrequests: what the proxy asks the daemon before it forwards a create, and that a create is
+//! refused unless the response is understood.
 
-use crate::daemon::{Ends, FakeDaemon, LABELS, OK, PING, expect_error, pair};
-use crate::support::{Proxy, wait_until};
-use crate::wire::Wire;
+use support::{Proxy, Wire};
 
+use crate::daemon::{FakeDaemon, OK, PING, expect_error, pair};
+
+/// A create that needs a subrequest.
 const CREATE: &str = "POST /v1.41/containers/create HTTP/1.1\r\nHost: docker\r\n\
      Content-Type: application/json\r\nContent-Length: 13\r\n\r\n{\"Image\":\"i\"}";
-const QUESTION: &str = "GET /v1.41/images/i/json HTTP/1.1\r\nHost: docker\r\n\r\n";
+/// The subrequest for [`CREATE`].
+const SUBREQUEST: &str = "GET /v1.41/images/i/json HTTP/1.1\r\nHost: docker\r\n\r\n";
+/// A response to [`SUBREQUEST`]: the image declares a volume.
 const VOLUMES: &str = r#"{"Config":{"Volumes":{"/data":{}}}}"#;
+/// The body that the daemon should receive for [`CREATE`] after [`VOLUMES`].
 const LABELLED: &str = r#"{"Image":"i","HostConfig":{"Mounts":[{"Type":"volume","Target":"/data","VolumeOptions":{"Labels":{"com.docker.volume.anonymous":"","job":"42"}}}]},"Labels":{"job":"42"}}"#;
 
 fn answer(fields: &str, body: &str) -> String {
@@ -17,7 +21,7 @@ fn answer(fields: &str, body: &str) -> String {
 }
 
 #[test]
-fn the_image_is_asked_for_its_volumes_on_the_connection_of_the_create() {
+fn the_subrequest_for_an_image_goes_on_the_connection_of_the_create() {
     let (proxy, daemon) = pair();
     let mut client = proxy.client();
     client.send([CREATE, CREATE].concat());
@@ -28,7 +32,7 @@ fn the_image_is_asked_for_its_volumes_on_the_connection_of_the_create() {
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n23\r\n{VOLUMES}\r\n0\r\n\r\n"
         ),
     ] {
-        conn.expect(QUESTION);
+        conn.expect(SUBREQUEST);
         conn.send(volumes);
         assert_eq!(conn.request().text(), LABELLED);
         conn.send(OK);
@@ -37,12 +41,12 @@ fn the_image_is_asked_for_its_volumes_on_the_connection_of_the_create() {
 }
 
 #[test]
-fn a_daemon_that_closes_after_its_answer_gets_the_create_on_another_connection() {
+fn a_daemon_that_closes_after_its_response_gets_the_create_on_another_connection() {
     let (proxy, daemon) = pair();
     let mut client = proxy.client();
     client.send(CREATE);
     let mut conn = daemon.accept();
-    conn.expect(QUESTION);
+    conn.expect(SUBREQUEST);
     conn.send(answer("Connection: close\r\n", VOLUMES));
     let mut conn = daemon.accept();
     assert_eq!(conn.request().text(), LABELLED);
@@ -51,12 +55,12 @@ fn a_daemon_that_closes_after_its_answer_gets_the_create_on_another_connection()
 }
 
 #[test]
-fn a_no_to_the_question_is_the_answer_to_the_create() {
+fn an_error_of_a_subrequest_answers_the_create() {
     let (proxy, daemon) = pair();
     let mut client = proxy.client();
     client.send([CREATE, "GET /_ping HTTP/1.1\r\nHost: docker\r\n\r\n"].concat());
     let mut conn = daemon.accept();
-    conn.expect(QUESTION);
+    conn.expect(SUBREQUEST);
     let no = r#"{"message":"No such image: i"}"#;
     let length = no.len();
     conn.send(format!(
@@ -64,14 +68,14 @@ fn a_no_to_the_question_is_the_answer_to_the_create() {
     ));
     let response = client.response();
     assert_eq!((response.status(), response.text()), (404, no));
-    // The create is not sent: the next thing that comes is the next request.
+    // The create is not forwarded: the next thing that arrives is the next request.
     assert_eq!(conn.request().line(), "GET /_ping HTTP/1.1");
     conn.send(OK);
     client.expect(OK);
 }
 
 #[test]
-fn a_question_without_an_answer_refuses_the_create() {
+fn a_subrequest_without_a_response_refuses_the_create() {
     let (proxy, daemon) = pair();
     for sent in [
         "",
@@ -83,7 +87,7 @@ fn a_question_without_an_answer_refuses_the_create() {
         "HTTP/1.1 101 UPGRADED\r\n\r\n",
         "HTTP/1.1 100 Continue\r\n\r\n",
         "HTTP/1.1 204 No Content\r\n\r\n",
-        // Answers that a client would take for one to its create.
+        // Responses that a client would misread if they answered its create.
         "HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n",
         "HTTP/1.1 304 Not Modified\r\n\r\n",
         "HTTP/1.1 600 Odd\r\nContent-Length: 0\r\n\r\n",
@@ -95,7 +99,7 @@ fn a_question_without_an_answer_refuses_the_create() {
         let mut client = proxy.client();
         client.send(CREATE);
         let mut conn = daemon.accept();
-        conn.expect(QUESTION);
+        conn.expect(SUBREQUEST);
         conn.send(sent);
         drop(conn);
         expect_error(&client.response(), 502);
@@ -104,7 +108,7 @@ fn a_question_without_an_answer_refuses_the_create() {
 }
 
 #[test]
-fn an_answer_of_other_types_refuses_the_create() {
+fn a_response_of_unexpected_types_refuses_the_create() {
     let (proxy, daemon) = pair();
     let ask = |path: &str, body: &str, odd: &str| {
         let mut client = proxy.client();
@@ -114,9 +118,10 @@ fn an_answer_of_other_types_refuses_the_create() {
         ));
         let mut conn = daemon.accept();
         conn.request();
-        let podman = match path.starts_with("/libpod/") {
-            true => "Libpod-API-Version: 4.9.3\r\n",
-            false => "",
+        let podman = if path.starts_with("/libpod/") {
+            "Libpod-API-Version: 4.9.3\r\n"
+        } else {
+            ""
         };
         conn.send(answer(podman, odd));
         let message = expect_error(&client.response(), 502);
@@ -201,22 +206,22 @@ fn an_answer_of_other_types_refuses_the_create() {
 }
 
 #[test]
-fn an_answer_that_is_too_large_refuses_the_create() {
+fn a_response_that_is_too_large_refuses_the_create() {
     let (proxy, daemon) = pair();
     let mut client = proxy.client();
     client.send(CREATE);
     let mut conn = daemon.accept();
-    conn.expect(QUESTION);
+    conn.expect(SUBREQUEST);
     conn.send("HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n");
     let filler = vec![b' '; 1 << 20];
-    // It stops reading instead of taking all there is.
+    // It stops reading instead of taking everything.
     assert!((0..40).any(|_| !conn.try_send(&filler)));
     let message = expect_error(&client.response(), 502);
     assert!(message.ends_with("it is too large"), "{message}");
 }
 
 #[test]
-fn a_no_of_any_kind_is_the_answer_to_the_create() {
+fn errors_of_any_form_answer_the_create() {
     let (proxy, daemon) = pair();
     for (status, body) in [
         (404, ""),
@@ -227,24 +232,24 @@ fn a_no_of_any_kind_is_the_answer_to_the_create() {
         let mut client = proxy.client();
         client.send(CREATE);
         let mut conn = daemon.accept();
-        conn.expect(QUESTION);
+        conn.expect(SUBREQUEST);
         let length = body.len();
         conn.send(format!(
             "HTTP/1.1 {status} No\r\nContent-Length: {length}\r\n\r\n{body}"
         ));
         let response = client.response();
         assert_eq!((response.status(), response.text()), (status, body));
-        // The create is not sent.
+        // The create is not forwarded.
         client.send(PING);
         conn.expect(PING);
     }
 }
 
-/// A create of a container with a named volume, which is created first.
+/// A create of a container with a named volume, which the proxy creates first.
 const WITH_VOLUME: &str = "POST /v1.41/containers/create HTTP/1.1\r\nHost: docker\r\n\
      Content-Type: application/json\r\nContent-Length: 41\r\n\r\n{\"HostConfig\":{\"Binds\":[\"volume:/data\"]}}";
 
-/// A client with a connection to the daemon that has served a request.
+/// Returns a client and the daemon's end of its connection, which has served a request before.
 fn kept(proxy: &Proxy, daemon: &FakeDaemon) -> (Wire, Wire) {
     let mut client = proxy.client();
     client.send(PING);
@@ -256,30 +261,30 @@ fn kept(proxy: &Proxy, daemon: &FakeDaemon) -> (Wire, Wire) {
 }
 
 #[test]
-fn a_question_that_only_reads_is_asked_again_when_a_kept_connection_closes() {
+fn a_reading_subrequest_is_repeated_when_a_kept_connection_closes() {
     let (proxy, daemon) = pair();
     let (mut client, mut conn) = kept(&proxy, &daemon);
     client.send(CREATE);
-    conn.expect(QUESTION);
+    conn.expect(SUBREQUEST);
     drop(conn);
     let mut conn = daemon.accept();
-    conn.expect(QUESTION);
+    conn.expect(SUBREQUEST);
     conn.send(answer("", VOLUMES));
     assert_eq!(conn.request().text(), LABELLED);
     conn.send(OK);
     client.expect(OK);
-    // Once, and not after a part of an answer.
+    // Repeated only once, and not after a part of a response.
     client.send(CREATE);
-    conn.expect(QUESTION);
+    conn.expect(SUBREQUEST);
     drop(conn);
     let mut conn = daemon.accept();
-    conn.expect(QUESTION);
+    conn.expect(SUBREQUEST);
     drop(conn);
     expect_error(&client.response(), 502);
     daemon.expect_untouched();
     let (mut client, mut conn) = kept(&proxy, &daemon);
     client.send(CREATE);
-    conn.expect(QUESTION);
+    conn.expect(SUBREQUEST);
     conn.send("HTTP/1.1 2");
     drop(conn);
     expect_error(&client.response(), 502);
@@ -287,7 +292,7 @@ fn a_question_that_only_reads_is_asked_again_when_a_kept_connection_closes() {
 }
 
 #[test]
-fn a_question_that_creates_is_never_asked_again() {
+fn a_creating_subrequest_is_never_repeated() {
     let (proxy, daemon) = pair();
     let (mut client, mut conn) = kept(&proxy, &daemon);
     client.send(WITH_VOLUME);
@@ -297,84 +302,4 @@ fn a_question_that_creates_is_never_asked_again() {
     drop(conn);
     expect_error(&client.response(), 502);
     daemon.expect_untouched();
-}
-
-#[test]
-fn what_cannot_be_labelled_passes_with_a_warning() {
-    let (proxy, daemon) = pair();
-    for target in [
-        "/images/load",
-        "/v1.41/plugins/pull?remote=x",
-        "/frobnicate",
-    ] {
-        let mut client = proxy.client();
-        let request =
-            format!("POST {target} HTTP/1.1\r\nHost: docker\r\nContent-Length: 1\r\n\r\nx");
-        client.send(&request);
-        let mut conn = daemon.accept();
-        conn.expect(&request);
-        conn.send(OK);
-        client.expect(OK);
-        let path = target.split('?').next().unwrap();
-        let warning = format!("passed on without labels: POST {path:?}");
-        wait_until(&warning, || proxy.log().contains(&warning));
-    }
-}
-
-#[test]
-fn what_cannot_be_labelled_is_refused_by_strict() {
-    let daemon = FakeDaemon::new();
-    let proxy = Proxy::start(daemon.path(), &[LABELS, &["--strict"]].concat());
-    for target in [
-        "/images/load",
-        "/v1.41/plugins/pull?remote=x",
-        "/frobnicate",
-    ] {
-        let mut client = proxy.client();
-        client.send(format!(
-            "POST {target} HTTP/1.1\r\nHost: docker\r\nContent-Length: 1\r\n\r\nx"
-        ));
-        let message = expect_error(&client.response(), 403);
-        assert!(message.contains("refused by --strict"), "{message}");
-    }
-    daemon.expect_untouched();
-    for pull in [
-        "/images/create?fromImage=x&tag=y",
-        "/libpod/images/pull?reference=x",
-    ] {
-        let mut client = proxy.client();
-        client.send(format!(
-            "POST {pull} HTTP/1.1\r\nHost: docker\r\nContent-Length: 0\r\n\r\n"
-        ));
-        let mut conn = daemon.accept();
-        assert_eq!(conn.request().line(), format!("POST {pull} HTTP/1.1"));
-        conn.send(OK);
-        client.expect(OK);
-    }
-}
-
-#[test]
-fn a_start_that_could_make_volumes_is_refused() {
-    let (proxy, daemon) = pair();
-    let start = |version: &str, body: &str| {
-        let length = body.len();
-        format!(
-            "POST {version}/containers/x/start HTTP/1.1\r\nHost: docker\r\nContent-Length: {length}\r\n\r\n{body}"
-        )
-    };
-    for body in ["{\"Binds\":[\"v:/d\"]}", "{}"] {
-        let mut client = proxy.client();
-        client.send(start("/v1.23", body));
-        let message = expect_error(&client.response(), 400);
-        assert!(message.contains("1.24 or later"), "{message}");
-    }
-    daemon.expect_untouched();
-    for request in [start("/v1.23", ""), start("/v1.41", "{}"), start("", "")] {
-        let mut client = proxy.client();
-        client.send(&request);
-        let mut conn = daemon.accept();
-        conn.expect(&request);
-        conn.send(OK);
-        client.expect(OK);
-    }
 }
