@@ -9,11 +9,8 @@ use nix::unistd::{Group, User};
 
 use crate::error::Error;
 use crate::labels::{self, Label, Labels};
+use crate::limits::DEFAULT_MAX_CONNECTIONS;
 use crate::proxy::listener::Access;
-
-/// Clients served at a time unless the operator says otherwise. Each may have two threads, and each
-/// thread takes two of the 65,530 memory maps that Linux gives a process (`vm.max_map_count`).
-const DEFAULT_MAX_CONNECTIONS: usize = 10_000;
 
 /// The daemon's socket unless the operator says otherwise.
 const DEFAULT_DAEMON: &str = "/var/run/docker.sock";

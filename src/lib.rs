@@ -35,6 +35,7 @@ mod http2;
 mod inject;
 mod json;
 mod labels;
+mod limits;
 mod policy;
 mod program;
 mod proxy;

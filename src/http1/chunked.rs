@@ -4,13 +4,7 @@
 use std::ops::Range;
 
 use crate::http1::error::Error;
-
-/// The longest line between chunks, its extensions included, in bytes; as in Go's
-/// `net/http/internal` (`maxLineLength`).
-const MAX_LINE_BYTES: usize = 4096;
-
-/// The most bytes of all trailer lines together. Arbitrary: no client of Docker sends any.
-const MAX_TRAILER_BYTES: usize = 16 * 1024;
+use crate::limits::{MAX_CHUNK_LINE_BYTES, MAX_TRAILER_BYTES};
 
 /// A body in the chunked coding, as far as it has been read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,7 +159,7 @@ impl Chunked {
         let limit = match state {
             State::Data { .. } | State::DataLf => {
                 self.line_bytes = 0;
-                MAX_LINE_BYTES
+                MAX_CHUNK_LINE_BYTES
             }
             State::TrailerStart if !matches!(self.state, State::TrailerLf) => {
                 self.line_bytes = 0;
@@ -177,7 +171,7 @@ impl Chunked {
             | State::TrailerLf
             | State::EndLf
             | State::Done => MAX_TRAILER_BYTES,
-            _ => MAX_LINE_BYTES,
+            _ => MAX_CHUNK_LINE_BYTES,
         };
         if self.line_bytes > limit {
             return Err(Error::ChunkLineTooLong);
@@ -262,9 +256,9 @@ mod tests {
     #[test]
     fn lines_and_trailers_are_bounded() {
         let extension = |n: usize| [b"1;", vec![b'x'; n].as_slice(), b"\r\nx\r\n"].concat();
-        assert!(decode(&[&extension(MAX_LINE_BYTES - 4)]).is_ok());
+        assert!(decode(&[&extension(MAX_CHUNK_LINE_BYTES - 4)]).is_ok());
         assert_eq!(
-            decode(&[&extension(MAX_LINE_BYTES)]),
+            decode(&[&extension(MAX_CHUNK_LINE_BYTES)]),
             Err(Error::ChunkLineTooLong)
         );
         let trailers = |n: usize| {

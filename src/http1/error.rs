@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::http1::head::{MAX_HEAD_BYTES, MAX_HEADERS};
+use crate::limits::{MAX_HEAD_BYTES, MAX_HEADERS};
 
 /// Why a head, a body, a target or a query cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,16 +3,7 @@
 //! the meaning of the fields to others.
 
 use crate::http1::error::Error;
-
-/// The largest head that is read, in bytes; the same as Go's `http.DefaultMaxHeaderBytes`, so
-/// that no request is refused that the daemon would take.
-pub(crate) const MAX_HEAD_BYTES: usize = 1024 * 1024;
-
-/// The most header lines of a head. Far beyond any client: buildx repeats one a dozen times.
-pub(crate) const MAX_HEADERS: usize = 1024;
-
-/// Header lines tried first, since room for all costs 32 KiB a request.
-const USUAL_HEADERS: usize = 64;
+use crate::limits::{MAX_HEAD_BYTES, MAX_HEADERS, USUAL_HEADERS};
 
 /// Finds the empty line that ends a head, in bytes that arrive in pieces.
 #[derive(Debug, Default)]

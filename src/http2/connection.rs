@@ -4,22 +4,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::limits::{MAX_BACKLOG_BYTES, MAX_OWN_BACKLOG_BYTES};
+
 use super::error::{Code, ConnectionError};
 use super::flow::Flow;
 use super::frame::{FrameWriter, MIN_MAX_PAYLOAD, flag, kind};
 use super::grpc::{Calls, Status};
 use super::settings::{DEFAULT_WINDOW, InitialWindow, Peer};
 use super::stream::Stream;
-
-/// The streams a client may have open. Arbitrary: builds need a dozen each.
-pub(super) const MAX_STREAMS: usize = 1000;
-
-/// While more than this waits to be written to one end, in bytes, the other is not read.
-const MAX_BACKLOG_BYTES: usize = 128 * 1024;
-
-/// While more than this waits to be written to the client, in bytes, the client is not read
-/// either: the proxy's own answers must not pile up.
-const MAX_OWN_BACKLOG_BYTES: usize = 1024 * 1024;
 
 /// How the connection came to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

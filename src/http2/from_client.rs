@@ -1,7 +1,9 @@
 //! From the client to the daemon: which streams are opened, and how data and all other frames
 //! pass.
 
-use super::connection::{Connection, MAX_STREAMS, Start};
+use crate::limits::MAX_STREAMS;
+
+use super::connection::{Connection, Start};
 use super::error::{Code, ConnectionError};
 use super::flow::Flow;
 use super::frame::{Frame, PREFACE, flag, kind, setting};

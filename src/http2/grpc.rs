@@ -4,10 +4,9 @@
 use std::collections::VecDeque;
 use std::fmt;
 
-use super::hpack::Fields;
+use crate::limits::MAX_MESSAGE_BYTES;
 
-/// The largest message that is edited, in bytes: as much as BuildKit's clients send.
-pub(crate) const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
+use super::hpack::Fields;
 
 /// The length of what precedes a message: a byte that says whether it is compressed, and its
 /// length in four bytes.

@@ -1,13 +1,11 @@
 //! The messages that a client sends in calls that are edited.
 
+use crate::limits::MAX_HELD_BYTES;
+
 use super::connection::Connection;
 use super::error::Code;
 use super::grpc::{Calls, Status, StatusCode, put_message};
 use super::stream::Stream;
-
-/// The most that may be held of messages that are edited, on one connection, in bytes: four of the
-/// largest.
-const MAX_HELD_BYTES: usize = 64 * 1024 * 1024;
 
 impl<C: Calls> Connection<C> {
     /// Edits the messages of a stream that are complete, and sends them on.

@@ -1,20 +1,15 @@
 //! What the two peers may send, and those of their settings that matter to the proxy.
 
+use crate::limits::{
+    CLIENT_BLOCK_BYTES, CLIENT_FIELDS_BYTES, DAEMON_BLOCK_BYTES, MAX_UNACKNOWLEDGED,
+};
+
 use super::error::{Code, ConnectionError};
 use super::frame::{Frame, MIN_MAX_PAYLOAD, flag, kind};
 use super::hpack::Blocks;
 
 /// The window that streams have until a setting says otherwise (RFC 9113 section 6.9.2).
 pub(super) const DEFAULT_WINDOW: i64 = 65_535;
-
-/// The largest header block of a client, and the largest sum of its fields, in bytes. BuildKit's
-/// clients send a few hundred bytes. The limit bounds the time that Huffman-coded strings take.
-const CLIENT_BLOCK_BYTES: usize = 16 * 1024;
-const CLIENT_FIELDS_BYTES: usize = 256 * 1024;
-
-/// The same for the daemon, whose trailers hold the error of a build, with the Dockerfile. gRPC's
-/// Go client takes as much.
-const DAEMON_BLOCK_BYTES: usize = 16 * 1024 * 1024;
 
 /// What one peer may send.
 pub(super) struct Peer {
@@ -61,9 +56,6 @@ pub(super) struct InitialWindow {
     /// keep to the first, or already to one of the others.
     known: Vec<i64>,
 }
-
-/// The most settings that a client may leave unacknowledged. One that is alive leaves fewer.
-const MAX_UNACKNOWLEDGED: usize = 100;
 
 impl InitialWindow {
     pub(super) fn new() -> InitialWindow {

@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-/// How much of a name in a client's object an error shows. Those that daemons know are shorter.
-const MAX_SHOWN_NAME_CHARS: usize = 100;
+use crate::limits::MAX_SHOWN_NAME_CHARS;
 
 /// What is wrong with a text. Displays as the second half of a sentence that begins with what the
 /// text is called, such as `the request body`.

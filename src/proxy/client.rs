@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::error::{Reason, Refusal};
+use crate::limits::MAX_REWRITTEN_BODY_BYTES;
 use crate::proxy::poll::Patience;
 use crate::proxy::read::{self, ReadError};
 use crate::proxy::refusal::unreadable_request;
@@ -14,10 +15,6 @@ use crate::proxy::request::Request;
 use crate::proxy::response::{self, Then};
 use crate::proxy::settings::ClientTimes;
 use crate::proxy::socket::{self, Input};
-
-/// The largest body that is rewritten, in bytes; as much as moby lets its authorization plugins
-/// see. Bodies that are not rewritten have no limit.
-pub(crate) const MAX_REWRITTEN_BODY_BYTES: usize = 4 * 1024 * 1024;
 
 /// A client.
 #[derive(Debug)]

@@ -14,6 +14,7 @@ use crate::http2;
 use crate::inject::recipe::{self, Recipe};
 use crate::inject::request::{Answer, Create, CreateRequest, Rejection};
 use crate::inject::routes::{self, Action, Kind};
+use crate::limits::SMALL_BODY_BYTES;
 use crate::proxy::client::Client;
 use crate::proxy::daemon::{CreateDaemon, DaemonConnection};
 use crate::proxy::exchange::{self, End, Exchange, Hooks, Outgoing};
@@ -24,9 +25,6 @@ use crate::proxy::response::{self, Then};
 use crate::proxy::settings::Settings;
 use crate::proxy::socket;
 use crate::proxy::tunnel;
-
-/// A body up to this size is gathered before the request is sent, which saves a thread.
-const SMALL_BODY_BYTES: u64 = 64 * 1024;
 
 /// Serves one client until it or the daemon is done.
 pub(crate) fn serve(client: Arc<UnixStream>, number: u64, settings: &Settings) {

@@ -5,21 +5,15 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::errno::Errno;
 
 use crate::error::{Reason, Refusal};
 use crate::inject::request::{Answer, Daemon};
+use crate::limits::{DIAL_LIMIT, MAX_SUBREQUESTS};
 use crate::proxy::socket::{self, Input};
 use crate::proxy::subrequest::{AnswerLimits, Failure, Subrequest};
-
-/// How long the daemon's queue of connections may be full.
-const DIAL_LIMIT: Duration = Duration::from_secs(30);
-
-/// The most subrequests for one create: a named volume in `Binds` costs one, and a body has room
-/// for hundreds of thousands.
-const MAX_SUBREQUESTS: usize = 1000;
 
 /// The link to the daemon.
 #[derive(Debug)]

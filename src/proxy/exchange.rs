@@ -9,18 +9,13 @@ use std::thread;
 use crate::error::{Reason, Refusal};
 use crate::http1::head::ResponseHead;
 use crate::http1::{self, Body};
+use crate::limits::{MAX_REVIEWED_BYTES, STACK_BYTES};
 use crate::proxy::client_watch::ClientWatch;
 use crate::proxy::poll::Interest;
 use crate::proxy::read::{self, ReadError};
 use crate::proxy::refusal::unreadable_answer;
 use crate::proxy::socket::{self, CloseOnPanic, Input};
 use crate::proxy::upload::upload;
-
-/// The stack of a thread that only moves bytes.
-pub(crate) const STACK_BYTES: usize = 256 * 1024;
-
-/// The largest answer that is held back, in bytes: to a create it is an ID and some warnings.
-pub(crate) const MAX_HELD_BYTES: usize = 1024 * 1024;
 
 /// What the response side must know of a request.
 #[derive(Debug)]
@@ -41,7 +36,7 @@ pub(crate) type Review<'h> = dyn FnMut(&[u8]) -> Option<Vec<u8>> + 'h;
 pub(crate) struct Hooks<'h> {
     /// Gets the status of the final response.
     pub(crate) answered: &'h dyn Fn(u16),
-    /// Where there is none, and where a response is larger than [`MAX_HELD_BYTES`], a success is
+    /// Where there is none, and where a response is larger than [`MAX_REVIEWED_BYTES`], a success is
     /// passed on as it comes like all else.
     pub(crate) review: Option<&'h mut Review<'h>>,
 }
@@ -242,7 +237,7 @@ impl Response<'_, '_> {
                     return Some(End::Cut);
                 }
             }
-            holds &= len <= MAX_HELD_BYTES;
+            holds &= len <= MAX_REVIEWED_BYTES;
             if !holds {
                 if self.write(len).is_err() {
                     return Some(self.client_gone());
@@ -437,8 +432,9 @@ mod tests {
     fn an_answer_that_is_no_whole_success_passes_as_it_comes() {
         let no = "HTTP/1.1 409 Conflict\r\nContent-Length: 2\r\n\r\n{}".to_owned();
         let broken_off = "HTTP/1.1 201 Created\r\nContent-Length: 3\r\n\r\n{}".to_owned();
-        let large = "x".repeat(MAX_HELD_BYTES);
-        let large = format!("HTTP/1.1 200 OK\r\nContent-Length: {MAX_HELD_BYTES}\r\n\r\n{large}");
+        let large = "x".repeat(MAX_REVIEWED_BYTES);
+        let large =
+            format!("HTTP/1.1 200 OK\r\nContent-Length: {MAX_REVIEWED_BYTES}\r\n\r\n{large}");
         for (answer, end) in [
             (no, End::Reusable),
             (broken_off, End::Cut),

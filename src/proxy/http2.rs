@@ -5,17 +5,14 @@
 //! one end is slow to read, the other must still be read.
 
 use std::net::Shutdown;
-use std::time::Duration;
 
 use crate::http2::frame::FrameWriter;
 use crate::http2::{Connection, ConnectionError, Start};
 use crate::inject::buildkit::BuildKitCalls;
+use crate::limits::LAST_WORD_LIMIT;
 use crate::policy::Policy;
 use crate::proxy::poll::{self, Interest};
 use crate::proxy::socket::{self, Input};
-
-/// How long to wait for a client that is gone, or that does not read why its connection ends.
-const LAST_WORD_LIMIT: Duration = Duration::from_secs(10);
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,31 +10,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::geteuid;
 
 use crate::error::{Error, Reason, Refusal};
+use crate::limits::{
+    ACCEPT_PAUSE, MAX_PATH_BYTES, MAX_TURNED_AWAY, OTHER_DESCRIPTORS, STACK_BYTES,
+};
 use crate::proxy::connection;
-use crate::proxy::exchange::STACK_BYTES;
 use crate::proxy::log_throttle::LogThrottle;
 use crate::proxy::settings::Settings;
-
-/// The longest path of a socket, in bytes (`sun_path` of unix(7) without its NUL).
-const MAX_PATH_BYTES: usize = 107;
-
-/// How long to wait before the next accept when the system is out of descriptors or memory.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// Clients beyond the limit that are told so at a time, each by a thread that waits for its request;
-/// those beyond them get the answer before they have asked, which not every client understands.
-const MAX_TURNED_AWAY: usize = 64;
-
-/// Descriptors besides those of the clients that are served: the standard ones, the listening
-/// socket, the clients that are turned away, a probe of the daemon, and some to spare.
-const OTHER_DESCRIPTORS: u64 = 16 + MAX_TURNED_AWAY as u64;
 
 /// Who may connect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

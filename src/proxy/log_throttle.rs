@@ -1,9 +1,8 @@
 //! Log messages about what may happen thousands of times a second.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// How long it must have been quiet before the same is news again.
-const NEWS_PAUSE: Duration = Duration::from_secs(10);
+use crate::limits::NEWS_PAUSE;
 
 /// Rate-limits a log message: logs the first occurrence, then a count once it has been quiet.
 #[derive(Debug, Default)]

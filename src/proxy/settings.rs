@@ -3,23 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::limits::{HEAD_LIMIT, LINGER_LIMIT, REPLY_LIMIT, REWRITTEN_BODY_LIMIT, TURN_AWAY_LIMIT};
 use crate::policy::Policy;
-
-/// How long a client may take for a head, from its first byte on.
-const HEAD_LIMIT: Duration = Duration::from_secs(30);
-
-/// How long a client may take for a body that is to be rewritten.
-const REWRITTEN_BODY_LIMIT: Duration = Duration::from_secs(120);
-
-/// How long a refused client may go on sending what nobody reads, so that it sees the answer
-/// instead of a broken pipe.
-const LINGER_LIMIT: Duration = Duration::from_secs(5);
-
-/// How long a client may leave an answer of the proxy's own unread.
-const REPLY_LIMIT: Duration = Duration::from_secs(30);
-
-/// How long a client that is turned away may take for its first byte.
-const TURN_AWAY_LIMIT: Duration = Duration::from_secs(5);
 
 /// What all connections share.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -16,20 +16,8 @@ use nix::sys::socket::{
     socket as new_socket,
 };
 
+use crate::limits::{DIAL_PAUSE, LARGE_BUFFER_BYTES, SMALL_BUFFER_BYTES, UNDELIVERED_LIMIT};
 use crate::proxy::poll::{self, Interest, Patience, uninterrupted};
-
-/// The buffer of a connection at rest, in bytes: thousands of them are idle on a busy host.
-const SMALL_BUFFER_BYTES: usize = 4 * 1024;
-
-/// The buffer of a connection that streams, in bytes. More makes nothing faster: a UNIX socket
-/// holds about three of these.
-const LARGE_BUFFER_BYTES: usize = 64 * 1024;
-
-/// How long bytes of a client that is gone wait for a daemon that takes none of them.
-const UNDELIVERED_LIMIT: Duration = Duration::from_secs(10);
-
-/// How long to wait before the next try to connect to a daemon whose queue is full.
-const CONNECT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Connects to the socket at `path`. While the queue of its listener is full (a daemon that hangs,
 /// or has very much to do) it is tried again and again: nothing can be polled for that.
@@ -62,13 +50,13 @@ pub(crate) fn connect(
     Ok(stream)
 }
 
-/// Waits for [`CONNECT_PAUSE`], or until the other side of `peer` is gone, which is an error.
+/// Waits for [`DIAL_PAUSE`], or until the other side of `peer` is gone, which is an error.
 fn pause(peer: Option<&UnixStream>) -> io::Result<()> {
     let Some(peer) = peer else {
-        thread::sleep(CONNECT_PAUSE);
+        thread::sleep(DIAL_PAUSE);
         return Ok(());
     };
-    let [event] = poll::wait([(peer, Interest::GONE)], Some(CONNECT_PAUSE))?;
+    let [event] = poll::wait([(peer, Interest::GONE)], Some(DIAL_PAUSE))?;
     if event.gone {
         return Err(io::ErrorKind::BrokenPipe.into());
     }
@@ -262,6 +250,7 @@ impl Drop for CloseOnPanic<'_> {
 mod tests {
     use std::io::{Read, Write};
     use std::os::unix::net::UnixListener;
+    use std::time::Duration;
 
     use nix::sys::socket::{Backlog, listen};
 

@@ -9,16 +9,10 @@ use crate::error::{Reason, Refusal};
 use crate::http1::Body;
 use crate::http1::head::ResponseHead;
 use crate::inject::request::Answer;
+use crate::limits::{ANSWER_LIMIT, MAX_ANSWER_BYTES};
 use crate::proxy::poll::Patience;
 use crate::proxy::read::{self, ReadError};
 use crate::proxy::socket::{self, Input};
-
-/// The largest answer that is read, in bytes: the description of an image or a container.
-const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
-
-/// How long the daemon may take to answer. It may be busy, but these are quick requests; to
-/// create a volume with an unknown driver takes it 15 s.
-pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(120);
 
 /// A request of the proxy's own.
 #[derive(Debug, Clone, Copy)]

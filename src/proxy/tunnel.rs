@@ -7,7 +7,7 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::thread;
 
-use crate::proxy::exchange::STACK_BYTES;
+use crate::limits::STACK_BYTES;
 use crate::proxy::socket::{self, CloseOnPanic, Input};
 
 /// Passes on what is buffered and what comes, until both directions have ended.

@@ -12,12 +12,12 @@ mod windows;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 
-use super::connection::{Connection, MAX_STREAMS, Start};
+use crate::limits::{MAX_MESSAGE_BYTES, MAX_STREAMS};
+
+use super::connection::{Connection, Start};
 use super::error::{Code, ConnectionError};
 use super::frame::{Frame, FrameWriter, MAX_WINDOW, MIN_MAX_PAYLOAD, PREFACE, flag, kind, setting};
-use super::grpc::{
-    Calls, Decision, Edited, MAX_MESSAGE_BYTES, Status, StatusCode, Unread, put_message,
-};
+use super::grpc::{Calls, Decision, Edited, Status, StatusCode, Unread, put_message};
 use super::hpack::{Blocks, Fields, Head, Step};
 use super::settings::DEFAULT_WINDOW;
 

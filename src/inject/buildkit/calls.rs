@@ -7,6 +7,7 @@ use std::fmt;
 use crate::http2::grpc::{Decision, Status, StatusCode};
 use crate::inject::buildkit::result;
 use crate::inject::buildkit::solve;
+use crate::limits::MAX_SHOWN_CALL_CHARS;
 use crate::policy::Policy;
 
 /// What the proxy does with a call.
@@ -108,9 +109,6 @@ pub(super) const TABLE: &[(&str, &str, Action)] = &[
     (HEALTH, "Watch", Pass),
 ];
 
-/// How much of an unknown `:path` an error shows, in characters. Real calls have shorter names.
-const MAX_SHOWN_PATH_CHARS: usize = 100;
-
 /// Decides what to do with a call to this `:path`, `/service/method`.
 pub(super) fn decide(path: &str) -> Decision<&'static EditedCall> {
     let mut parts = path.strip_prefix('/').unwrap_or_default().splitn(2, '/');
@@ -123,7 +121,7 @@ pub(super) fn decide(path: &str) -> Decision<&'static EditedCall> {
         Some((_, _, Edit(call))) => Decision::Edit(call),
         None => {
             // A client may repeat it with few bytes, and it is logged.
-            let path: String = path.chars().take(MAX_SHOWN_PATH_CHARS).collect();
+            let path: String = path.chars().take(MAX_SHOWN_CALL_CHARS).collect();
             Decision::Refuse(Status::new(
                 StatusCode::Unimplemented,
                 format!("the call {path:?} is unknown, so it might create something unlabelled"),

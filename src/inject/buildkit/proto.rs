@@ -9,9 +9,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::http2::grpc::Status;
-
-/// The most fields at one level. No client sends as many, and each takes memory of its own.
-const MAX_FIELDS: usize = 1 << 16;
+use crate::limits::MAX_FIELDS;
 
 const VARINT: u32 = 0;
 const FIXED64: u32 = 1;

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use crate::http2::grpc::{Status, StatusCode};
 use crate::inject::buildkit::image_config;
 use crate::inject::buildkit::proto::{Malformed, Message};
+use crate::limits::MAX_CONFIG_BYTES;
 use crate::policy::Policy;
 
 /// `ReturnRequest.result`
@@ -26,10 +27,6 @@ const METADATA: u32 = 10;
 
 const CONFIG: &[u8] = b"containerimage.config";
 const PLATFORMS: &[u8] = b"refs.platforms";
-
-/// The most bytes that the configurations of one result may have. No daemon reads a longer
-/// message.
-const MAX_CONFIG_BYTES: usize = 16 << 20;
 
 /// Labels the result of a build. The report of a failure has no result and stays as it is.
 ///

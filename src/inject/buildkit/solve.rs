@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 use crate::http2::grpc::{Status, StatusCode};
 use crate::inject::buildkit::proto::{Entry, Malformed, Message};
 use crate::labels::Labels;
+use crate::limits::MAX_SHOWN_IMAGES_CHARS;
 use crate::policy::Policy;
 
 /// Fields of `moby.buildkit.v1.SolveRequest`.
@@ -148,9 +149,6 @@ fn drop_image_metadata(request: &mut Message<'_>) -> Result<(), Malformed> {
     })
 }
 
-/// How much of the names of images is shown, in characters: dozens of names.
-const MAX_SHOWN_NAMES_CHARS: usize = 2000;
-
 /// Returns the names of the images that a `Control/Solve` has the daemon make, for the log, or
 /// `None` if it makes none.
 pub(super) fn images(bytes: &[u8]) -> Option<String> {
@@ -174,7 +172,7 @@ pub(super) fn images(bytes: &[u8]) -> Option<String> {
     let attrs = control::OLD_EXPORTER_ATTRS;
     request.retain_entries(attrs, &mut note).ok()?;
     let names = names.into_iter().collect::<Vec<_>>().join(", ");
-    Some(names.chars().take(MAX_SHOWN_NAMES_CHARS).collect())
+    Some(names.chars().take(MAX_SHOWN_IMAGES_CHARS).collect())
 }
 
 /// Whether a build exports an image, rather than files or nothing. Daemons before 24 know only the
@@ -420,7 +418,7 @@ mod tests {
         let mut request = Message::default();
         request.push(control::EXPORTERS, long);
         let shown = images(&request.to_bytes()).unwrap();
-        assert_eq!(shown.len(), MAX_SHOWN_NAMES_CHARS);
+        assert_eq!(shown.len(), MAX_SHOWN_IMAGES_CHARS);
     }
 
     #[test]

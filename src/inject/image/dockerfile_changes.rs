@@ -6,10 +6,7 @@ use crate::error::Refusal;
 use crate::http1::query::Query;
 use crate::inject::request::{Create, Rejection};
 use crate::labels::Label;
-
-/// The longest line that the daemon's parser can take is below this (`bufio.MaxScanTokenSize`).
-/// Some daemons silently ignore a longer one and all that follows.
-const MAX_LINE_BYTES: usize = 64 * 1024;
+use crate::limits::DOCKERFILE_LINE_BYTES;
 
 /// The instructions that are allowed here and in which no parser looks for a heredoc. `ONBUILD` is
 /// allowed too, and may hold one.
@@ -62,7 +59,7 @@ pub(crate) fn append(
     let quoting = quoting(purpose, create)?;
     for label in create.labels().iter() {
         let line = line(label, quoting);
-        if line.len() >= MAX_LINE_BYTES - 1 {
+        if line.len() >= DOCKERFILE_LINE_BYTES - 1 {
             let what = format!("the label {:?} is too long for a change", label.key());
             return Err(Refusal::bad_request(what).into());
         }
@@ -148,7 +145,7 @@ fn check_line(line: &str) -> Result<(), &'static str> {
     if line.contains('\r') {
         return Err("has a carriage return inside a line, where daemons differ");
     }
-    if line.len() >= MAX_LINE_BYTES - 1 {
+    if line.len() >= DOCKERFILE_LINE_BYTES - 1 {
         return Err("has a line longer than daemons can read");
     }
     // A byte order mark is skipped at the start of the file.
@@ -310,7 +307,7 @@ mod tests {
             "ONBUILD RUN a \\ \t\n \n\n b < c",
             "ONBUILD RUN a < < b",
             "LABEL x=`",
-            &format!("ENV a={}", "x".repeat(MAX_LINE_BYTES - 8)),
+            &format!("ENV a={}", "x".repeat(DOCKERFILE_LINE_BYTES - 8)),
         ] {
             assert_eq!(check(change.as_bytes()), Ok(()), "{change:?}");
         }
@@ -318,7 +315,7 @@ mod tests {
 
     #[test]
     fn a_change_that_would_take_in_the_labels_is_refused() {
-        let too_long = format!("ENV a={}", "x".repeat(MAX_LINE_BYTES - 7));
+        let too_long = format!("ENV a={}", "x".repeat(DOCKERFILE_LINE_BYTES - 7));
         for (change, what) in [
             ("CMD x \\", "ends in a backslash"),
             ("CMD x \\ \t", "ends in a backslash"),
@@ -381,7 +378,7 @@ mod tests {
             refused("Changes=CMD+x", &policy),
             "the parameter \"Changes\" must be written changes"
         );
-        let long = labels(&[&format!("a={}", "x".repeat(MAX_LINE_BYTES))]);
+        let long = labels(&[&format!("a={}", "x".repeat(DOCKERFILE_LINE_BYTES))]);
         assert_eq!(
             refused("", &long),
             "the label \"a\" is too long for a change"
