@@ -10,6 +10,7 @@ mod cli;
 mod creates;
 mod daemon_fails;
 mod ends;
+mod floors;
 mod framing;
 mod grpc;
 mod load;
