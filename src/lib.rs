@@ -16,7 +16,7 @@
 //! 2. `json`, `http1`, `http2`: formats and protocols. They know nothing of labels or of each other.
 //! 3. `inject`: the label injector, from the client's request to the labelled one.
 //! 4. `proxy`: sockets, connections, and the bytes between them.
-//! 5. `args`, `program` and this file: the program.
+//! 5. `options`, `args`, `program` and this file: the program.
 //!
 //! Reading order:
 //!
@@ -36,6 +36,7 @@ mod inject;
 mod json;
 mod labels;
 mod limits;
+mod options;
 mod policy;
 mod program;
 mod proxy;

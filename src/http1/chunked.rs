@@ -156,15 +156,21 @@ impl Chunked {
                 return Err(Error::ChunkTooLong(byte));
             }
         };
-        let limit = match state {
-            State::Data { .. } | State::DataLf => {
-                self.line_bytes = 0;
-                MAX_CHUNK_LINE_BYTES
-            }
-            State::TrailerStart if !matches!(self.state, State::TrailerLf) => {
-                self.line_bytes = 0;
-                MAX_TRAILER_BYTES
-            }
+        self.check_line(state)?;
+        Ok(state)
+    }
+
+    /// Checks the length of the line that the byte before `next` is in.
+    fn check_line(&mut self, next: State) -> Result<(), Error> {
+        let is_over = match next {
+            State::Data { .. } | State::DataLf => true,
+            State::TrailerStart => self.state != State::TrailerLf,
+            _ => false,
+        };
+        if is_over {
+            self.line_bytes = 0;
+        }
+        let limit = match next {
             State::TrailerStart
             | State::TrailerName
             | State::Trailer
@@ -176,7 +182,7 @@ impl Chunked {
         if self.line_bytes > limit {
             return Err(Error::ChunkLineTooLong);
         }
-        Ok(state)
+        Ok(())
     }
 }
 

@@ -30,7 +30,8 @@ const FLOORS: &[(&str, &[&str])] = &[
         &["error", "limits", "policy", "http1", "http2", "inject"],
     ),
     // The program.
-    ("args", &["error", "limits", "labels", "proxy"]),
+    ("options", &["error", "limits", "labels", "proxy"]),
+    ("args", &["error", "labels", "options", "proxy"]),
     ("program", &["args", "error", "policy", "proxy"]),
     ("lib", &["args", "error", "labels", "program", "proxy"]),
     ("main", &["args", "error", "program"]),
