@@ -30,7 +30,7 @@ pub(crate) const MAX_REWRITTEN_BODY_BYTES: usize = 4 * 1024 * 1024;
 /// The largest body that is gathered before the request is sent, in bytes, which saves a thread.
 pub(crate) const SMALL_BODY_BYTES: u64 = 64 * 1024;
 
-// How long a client may hold a thread where nobody but it is waited for.
+// How long a client may hold a thread that waits for nobody else.
 
 /// For a head, from its first byte on: clients send it in one piece.
 pub(crate) const HEAD_LIMIT: Duration = Duration::from_secs(30);

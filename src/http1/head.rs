@@ -61,8 +61,8 @@ impl Headers {
         self.all(name).next().is_some()
     }
 
-    /// Whether a list header such as `Connection` names this token, whatever its case. A blank parts
-    /// tokens as a comma does, to Go too (`hasToken` in net/http).
+    /// Whether a list header such as `Connection` has this token, in any case. Blanks separate tokens
+    /// as commas do, in Go too (`hasToken` in net/http).
     pub(crate) fn lists(&self, name: &str, token: &str) -> bool {
         self.all(name)
             .flat_map(|value| value.split(|b| matches!(b, b',' | b' ' | b'\t')))
@@ -94,8 +94,8 @@ impl RequestHead {
     /// Parses a complete head.
     ///
     /// # Errors
-    /// When it is no HTTP/1.0 or HTTP/1.1 head by the grammar of RFC 9112 without its leniencies:
-    /// no folded lines, no white space before a colon or around the request line's parts.
+    /// When it does not follow the grammar of RFC 9112 for HTTP/1.0 or HTTP/1.1 without its
+    /// leniencies: folded lines, white space before a colon or around the parts of the request line.
     pub(crate) fn parse(head: &[u8]) -> Result<RequestHead, Error> {
         if head.starts_with(b"PRI * HTTP/2") {
             return Err(Error::Http2);
@@ -202,7 +202,7 @@ impl ResponseHead {
             let (Some(status), Some(minor_version)) = (response.code, response.version) else {
                 return Err(Error::TruncatedHead);
             };
-            // RFC 9110 section 15 knows none below, and what is no interim response is final.
+            // RFC 9110 section 15 has no lower one, and a reader would take it for final.
             if status < 100 {
                 return Err(Error::InvalidStatus(status));
             }

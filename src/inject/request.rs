@@ -181,10 +181,10 @@ impl Answer {
         match Object::parse(&self.body) {
             Ok(Some(object)) => read(&object).map_err(Answer::odd),
             Ok(None) => Err(Refusal::bad_gateway(
-                "the daemon's answer to a question is empty",
+                "the daemon's answer to a subrequest is empty",
             )),
             Err(error) => Err(Refusal::bad_gateway(format!(
-                "the daemon's answer to a question {error}"
+                "the daemon's answer to a subrequest {error}"
             ))),
         }
     }
@@ -198,7 +198,7 @@ impl Answer {
         read: impl FnMut(&Object<'_>) -> Result<T, MemberError>,
     ) -> Result<Vec<T>, Refusal> {
         let objects: Vec<Object<'_>> = serde_json::from_slice(&self.body).map_err(|_| {
-            Refusal::bad_gateway("the daemon's answer to a question is not a list of objects")
+            Refusal::bad_gateway("the daemon's answer to a subrequest is not a list of objects")
         })?;
         let read: Result<Vec<T>, MemberError> = objects.iter().map(read).collect();
         read.map_err(Answer::odd)
@@ -214,7 +214,7 @@ impl Answer {
 
     fn odd(error: MemberError) -> Refusal {
         Refusal::bad_gateway(format!(
-            "the daemon's answer to a question cannot be understood: {error}"
+            "the daemon's answer to a subrequest cannot be understood: {error}"
         ))
     }
 }

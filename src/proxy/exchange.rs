@@ -186,7 +186,7 @@ impl Response<'_, '_> {
                 }
                 101 => {
                     return Err(Refusal::bad_gateway(
-                        "the daemon switches protocols unasked",
+                        "the daemon switched protocols without being asked",
                     ));
                 }
                 100..200 => {
@@ -313,8 +313,8 @@ impl Response<'_, '_> {
         }
     }
 
-    /// The daemon is gone, and nobody knows how far it got. The client must know that: who asks
-    /// again without a look may create a second time.
+    /// The daemon is gone, and nobody knows how far it got. The client must know that: if it just
+    /// asks again it may create a second object.
     fn unanswered(&self) -> Refusal {
         let what = match self.daemon.buffered() {
             [] => "without an answer",

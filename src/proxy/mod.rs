@@ -1,6 +1,8 @@
 //! The proxy itself: sockets, connections, and the bytes between them.
 //!
-//! Read `connection` first.
+//! Read `connection` first: it uses `client` and `request` for one end, `daemon` and `subrequest` for
+//! the other, and hands bytes to `exchange`, `tunnel` or `http2`. All of them wait in `poll` and read
+//! and write through `socket`. `listener` accepts the clients.
 
 pub(crate) mod cgroup;
 pub(crate) mod client;

@@ -1,12 +1,12 @@
-//! The answers that the proxy makes itself, in the daemon's own shape.
+//! The responses of the proxy itself, in the daemon's shape.
 
 use crate::error::{Reason, Refusal};
 use crate::inject::request::Answer;
 
-/// The answer to an `Expect: 100-continue` where the proxy wants the body itself.
+/// Tells a client that expects it to send the body, which the proxy reads itself.
 pub(crate) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// What becomes of the connection after an answer.
+/// What becomes of the connection after a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Then {
     NextRequest,
@@ -26,7 +26,7 @@ pub(crate) fn refusal(refusal: &Refusal, method: &str, then: Then) -> Vec<u8> {
     )
 }
 
-/// The daemon's answer to a question of the proxy, as the answer to the client's request.
+/// The daemon's answer to a subrequest, as the answer to the client's request.
 pub(crate) fn answer(answer: &Answer, method: &str, then: Then) -> Vec<u8> {
     let body = String::from_utf8_lossy(&answer.body);
     response(

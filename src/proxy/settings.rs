@@ -17,7 +17,7 @@ pub(crate) struct Settings {
     pub(crate) client_times: ClientTimes,
 }
 
-/// How long a client may hold a thread where nobody but it is waited for.
+/// How long a client may hold a thread that waits for nobody else.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ClientTimes {
     /// For a head, from its first byte on.

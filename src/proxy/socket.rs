@@ -228,7 +228,7 @@ fn write_all(
     Ok(())
 }
 
-/// Closes directions of a socket; one that is closed already is as well.
+/// Shuts directions of a socket down. It is fine if they are already.
 pub(crate) fn shutdown(socket: &UnixStream, how: Shutdown) {
     let _ = socket.shutdown(how);
 }

@@ -1,6 +1,6 @@
 //! A connection after a hijack: bytes both ways until both sides are done. A half-close is passed
-//! on as a half-close and a full close as a full close, since the daemon tells by that whether
-//! stdin has ended or its client is gone (moby's `notifyClosed`).
+//! on as a half-close and a full close as a full close: the daemon learns from the one that stdin
+//! has ended, and from the other that its client is gone (moby's `notifyClosed`).
 
 use std::io::{self, Write};
 use std::net::Shutdown;

@@ -127,7 +127,8 @@ fn a_response_of_unexpected_types_refuses_the_create() {
         let message = expect_error(&client.response(), 502);
         drop((client, conn));
         daemon.expect_untouched();
-        let what = message.strip_prefix("the daemon's answer to a question cannot be understood: ");
+        let what =
+            message.strip_prefix("the daemon's answer to a subrequest cannot be understood: ");
         what.unwrap_or_else(|| panic!("{message}")).to_owned()
     };
     let twice =
