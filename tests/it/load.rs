@@ -62,6 +62,8 @@ fn clients_over_the_limit_are_rejected_until_others_leave() {
     }
     // More clients at once than get a response, none of which sends anything.
     let silent: Vec<Wire> = (0..200).map(|_| proxy.client()).collect();
+    // They are accepted in order, so none of them is left to take a place that becomes free.
+    expect_error(&proxy.client().response(), 503);
     served.iter_mut().for_each(expect_served);
     let count = || proxy.log().matches("clients are not served").count();
     wait_until("the log has a line", || count() > 0);
