@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use serde_json::Value;
 
 pub use crate::support::Kind;
+use crate::support::wait_until;
 use crate::wire::{Message, Wire};
 
 /// The engine under the tests; there is one per run.
@@ -105,6 +106,19 @@ impl Engine {
         self.podman.is_some()
     }
 
+    /// The API is 1.x; x.
+    pub fn minor(&self) -> u32 {
+        self.api.split('.').nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Whether images are in containerd's store rather than Docker's own.
+    pub fn has_containerd_store(&self) -> bool {
+        let info = self.get("/info").expect("information");
+        info["DriverStatus"]
+            .to_string()
+            .contains("io.containerd.snapshotter")
+    }
+
     pub fn connect(&self) -> Wire {
         Wire::new(
             std::os::unix::net::UnixStream::connect(&self.socket).expect("the engine accepts"),
@@ -129,6 +143,16 @@ impl Engine {
             (404, _) => None,
             (status, value) => panic!("GET {target}: {status} {value}"),
         }
+    }
+
+    /// What the engine lists. containerd's image store answers 404 while somebody removes an image.
+    pub fn list(&self, target: &str) -> Value {
+        let mut list = None;
+        wait_until(&format!("{target} is answered"), || {
+            list = self.get(target);
+            list.is_some()
+        });
+        list.expect("waited for")
     }
 
     /// What the engine knows of an object.
@@ -166,7 +190,7 @@ impl Engine {
                 Kind::Network => ("/networks", "Id"),
                 Kind::Volume => ("/volumes", "Name"),
             };
-            let list = self.get(list).expect("a list");
+            let list = self.list(list);
             let list = if kind == Kind::Volume {
                 &list["Volumes"]
             } else {
