@@ -1,10 +1,12 @@
 # docker-label-proxy
 #
 #   make           builds the program for release
-#   make test      unit, integration and end-to-end tests, the latter with a private Docker engine
-#                  (DOCKER_LABEL_PROXY_TEST_ENGINE=unix:///path/of.sock: with that engine instead)
+#   make test      unit, integration and end-to-end tests, the latter with a private Docker engine,
+#                  and what is created and how with a second one, the Docker of Debian unstable
+#                  (DOCKER_LABEL_PROXY_TEST_ENGINE=unix:///path/of.sock: with that engine alone)
 #   make test-engines
-#                  what is created and how, with Docker 26 and Podman too, where they can be had
+#                  what is created and how, with each engine that can be had: the machine's Docker
+#                  and Podman, and those of Debian 13 and unstable with each of their image stores
 #   make check     formatting, lints and documentation, with warnings as errors
 #   make deny      licences, sources and known faults of the dependencies (cargo-deny)
 #   make static    a static binary, for any Linux on x86-64
@@ -20,8 +22,9 @@
 #   make help      this text
 #
 # test and demo install docker.io, iptables and busybox-static with apt-get if they are missing and
-# they may; test also downloads docker-buildx and docker-compose into a cache of its own, and goes
-# without where it cannot. Variables: CARGO, CARGOFLAGS, PREFIX, DESTDIR and the directories below.
+# they may. test also downloads docker-buildx, docker-compose and the second engine (110 MB) into a
+# cache of its own, test-engines all its engines (280 MB), and they go without where they cannot.
+# Variables: CARGO, CARGOFLAGS, PREFIX, DESTDIR and the directories below.
 
 CARGO ?= cargo
 CARGOFLAGS ?= --locked
@@ -48,21 +51,27 @@ else
 	tests/engine.sh install
 	@tests/engine.sh clients || echo 'so what needs docker buildx or compose is left out'
 	tests/engine.sh run $(CARGO) test $(CARGOFLAGS) --no-fail-fast
+	@$(call coverage,docker-sid)
 endif
 
-# Each prints how many creation paths are labelled; one that cannot be had says why.
+# What is created and how, with each of these engines: prints the versions of what it consists of,
+# and how many creation paths are labelled. One that cannot be had says why.
+define coverage
+status=0; \
+for engine in $(1); do \
+	export ENGINE=$$engine; \
+	echo "--- $$engine"; \
+	tests/engine.sh fetch || continue; \
+	tests/engine.sh run $(CARGO) test $(CARGOFLAGS) --quiet --test e2e -- --quiet coverage/ || status=1; \
+done; \
+exit $$status
+endef
+
 test-engines:
 	tests/engine.sh install
 	@tests/engine.sh clients || echo 'so what needs docker buildx or compose is left out'
 	$(CARGO) test $(CARGOFLAGS) --test e2e --no-run
-	@status=0; \
-	for engine in machine docker-26 podman; do \
-		export ENGINE=$$engine; \
-		echo "--- $$engine"; \
-		tests/engine.sh fetch || continue; \
-		tests/engine.sh run $(CARGO) test $(CARGOFLAGS) --quiet --test e2e -- --quiet coverage/ || status=1; \
-	done; \
-	exit $$status
+	@$(call coverage,machine docker-26 docker-26-containerd docker-sid docker-sid-containerd podman podman-sid)
 
 check:
 	$(CARGO) fmt --check
