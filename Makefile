@@ -2,10 +2,12 @@
 #
 #   make           builds the program for release
 #   make test      runs the unit, integration and end-to-end tests, the latter on a private Docker
-#                  engine (or the one in DOCKER_LABEL_PROXY_TEST_ENGINE=unix:///path/of.sock)
+#                  engine, and those of every creation path on a second one, the Docker of Debian
+#                  unstable (DOCKER_LABEL_PROXY_TEST_ENGINE=unix:///path/of.sock: on that one alone)
 #   make test-engines
-#                  runs the tests of every creation path on the machine's Docker, Docker 26 and
-#                  Podman, as far as these can be installed
+#                  runs the tests of every creation path on each engine that can be had: the
+#                  machine's Docker and Podman, and those of Debian 13 and unstable with each of
+#                  their image stores
 #   make check     checks formatting, lints and documentation, with warnings as errors
 #   make deny      checks licences, sources and advisories of the dependencies (cargo-deny)
 #   make static    builds a static binary for any Linux on x86-64
@@ -21,9 +23,9 @@
 #   make help      prints this text
 #
 # test and demo install docker.io, iptables and busybox-static with apt-get if they are missing and
-# root runs make. test also downloads docker-buildx and docker-compose into a cache of its own, and
-# leaves out what needs them if it cannot. Variables: CARGO, CARGOFLAGS, PREFIX, DESTDIR and the
-# directories below.
+# root runs make. test also downloads docker-buildx, docker-compose and the second engine (110 MB)
+# into a cache of its own, test-engines all its engines (280 MB); both leave out what cannot be
+# downloaded. Variables: CARGO, CARGOFLAGS, PREFIX, DESTDIR and the directories below.
 
 CARGO ?= cargo
 CARGOFLAGS ?= --locked
@@ -50,21 +52,27 @@ else
 	tests/engine.sh install
 	@tests/engine.sh clients || echo 'so what needs docker buildx or compose is left out'
 	tests/engine.sh run $(CARGO) test $(CARGOFLAGS) --no-fail-fast
+	@$(call coverage,docker-sid)
 endif
 
-# Each prints how many creation paths are labelled; one that cannot be had says why.
+# What is created and how, with each of these engines: prints the versions of what it consists of,
+# and how many creation paths are labelled. One that cannot be had says why.
+define coverage
+status=0; \
+for engine in $(1); do \
+	export ENGINE=$$engine; \
+	echo "--- $$engine"; \
+	tests/engine.sh fetch || continue; \
+	tests/engine.sh run $(CARGO) test $(CARGOFLAGS) --quiet --test e2e -- --quiet coverage/ || status=1; \
+done; \
+exit $$status
+endef
+
 test-engines:
 	tests/engine.sh install
 	@tests/engine.sh clients || echo 'so what needs docker buildx or compose is left out'
 	$(CARGO) test $(CARGOFLAGS) --test e2e --no-run
-	@status=0; \
-	for engine in machine docker-26 podman; do \
-		export ENGINE=$$engine; \
-		echo "--- $$engine"; \
-		tests/engine.sh fetch || continue; \
-		tests/engine.sh run $(CARGO) test $(CARGOFLAGS) --quiet --test e2e -- --quiet coverage/ || status=1; \
-	done; \
-	exit $$status
+	@$(call coverage,machine docker-26 docker-26-containerd docker-sid docker-sid-containerd podman podman-sid)
 
 check:
 	$(CARGO) fmt --check

@@ -9,111 +9,93 @@
 #   tests/engine.sh run CMD...   runs CMD with an engine of its own, named in
 #                                DOCKER_LABEL_PROXY_TEST_ENGINE, and ends the engine with it
 #   tests/engine.sh image        writes the file system of a small image (busybox) to stdout, as tar
-#   tests/engine.sh fetch        downloads the engine that ENGINE names, or says why it cannot
+#   tests/engine.sh fetch        downloads the engine that ENGINE names, and prints the versions of
+#                                what it consists of; or says why it cannot
 #   tests/engine.sh clients      downloads docker's plugins buildx and compose where they are missing,
-#                                or says why it cannot; "run" tells CMD where they are, in
-#                                DOCKER_LABEL_PROXY_TEST_PLUGINS
+#                                or says why it cannot
 #
-# The engine is the machine's dockerd, or with ENGINE=docker-26 that of Debian 13, or with
-# ENGINE=podman the machine's Podman. What is downloaded is unpacked into a cache
-# (DOCKER_LABEL_PROXY_TEST_CACHE); the machine has nothing installed by it.
+# ENGINE is one of
+#
+#   machine                      the machine's Docker (the default)
+#   docker-26                    that of Debian 13
+#   docker-26-containerd         the same, with containerd's store of images
+#   docker-sid                   that of Debian unstable, whichever it is by now
+#   docker-sid-containerd        the same, with containerd's store of images
+#   podman                       the machine's Podman
+#   podman-sid                   that of Debian unstable
+#
+# Docker comes with its own docker command and plugins, but for the machine's, which takes the
+# plugins of "clients" if it has none. "run" names them in DOCKER and DOCKER_LABEL_PROXY_TEST_PLUGINS.
+# What is downloaded is unpacked into a cache (DOCKER_LABEL_PROXY_TEST_CACHE); the machine has nothing
+# installed by it.
 #
 # The engine has mount, network and process namespaces of its own, so it cannot reach an engine
 # that the machine runs already, and nothing of it outlives its first process. All its state is in
 # DIR. It has one image, busybox:latest, made of the machine's own busybox: no registry is asked.
-# What is tested with the engine, this file does not know.
+# How engines are brought here is in engine/packages.sh, and how they run in engine/inside.sh. What is
+# tested with them, none of these know.
 set -euo pipefail
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 self=$(readlink -f "$0")
 
 die() { echo "engine.sh: $*" >&2; exit 1; }
 have() { command -v "$1" >/dev/null; }
-usage() { sed -n '3,/^#$/{/^#$/d;s/^# \{0,1\}//p}' "$self" >&2; exit 2; }
+usage() { sed -n '3,/^# Docker comes/{/^# Docker comes/d;s/^# \{0,1\}//p}' "$self" >&2; exit 2; }
 
 # The machine's own docker rather than one that shadows it.
 docker=${DOCKER:-/usr/bin/docker}
 [ -x "$docker" ] || docker=docker
 
-engine=${ENGINE:-machine}
-case $engine in machine | docker-26 | podman) ;; *) die "ENGINE=$engine: docker-26 or podman" ;; esac
 cache=${DOCKER_LABEL_PROXY_TEST_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/docker-label-proxy-test}
-plugins=$cache/clients/root/usr/libexec/docker/cli-plugins
 
-# The packages that are missing. docker.io brings containerd, runc and iptables with it, and on
-# older releases the docker command too.
-missing() {
-	have dockerd || echo docker.io
-	have iptables || echo iptables
-	have busybox || echo busybox-static
-	if have dockerd && ! have "$docker"; then echo docker-cli; fi
-}
+# shellcheck source=tests/engine/packages.sh
+. "$(dirname "$self")/engine/packages.sh"
+# shellcheck source=tests/engine/inside.sh
+. "$(dirname "$self")/engine/inside.sh"
 
-install() {
-	local packages log
-	# Twice: only when docker.io is there it shows whether docker-cli is needed besides.
-	for _ in 1 2; do
-		packages=$(missing | xargs)
-		[ -n "$packages" ] || return 0
-		if ! have apt-get || [ "$(id -u)" != 0 ]; then
-			die "missing: $packages. Install them (Debian's names; as root: apt-get install $packages)," \
-				"or set DOCKER_LABEL_PROXY_TEST_ENGINE=unix://... to test with an engine you have"
-		fi
-		echo "installing $packages"
-		log=$(mktemp)
-		# --no-remove: rather fail than replace another Docker of the machine.
-		# shellcheck disable=SC2086 # several words
-		if ! { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-remove \
-			--no-install-recommends -o DPkg::Lock::Timeout=120 $packages; } >"$log" 2>&1 </dev/null; then
-			tail -20 "$log" >&2
-			rm -f "$log"
-			die "apt-get could not install $packages"
-		fi
-		rm -f "$log"
-	done
-}
+# What the engine is: Debian's release that it is from, unless it is the machine's, and its store of
+# images.
+engine=${ENGINE:-machine} kind=docker suite='' store=classic
+case $engine in
+machine) ;;
+docker-26) suite=trixie ;;
+docker-26-containerd) suite=trixie store=containerd ;;
+docker-sid) suite=sid ;;
+docker-sid-containerd) suite=sid store=containerd ;;
+podman) kind=podman ;;
+podman-sid) kind=podman suite=sid ;;
+*) usage ;;
+esac
 
-# Downloads packages of Debian 13 and unpacks them into $cache/$1/root.
-unpack() {
-	local name=$1 keys=/usr/share/keyrings/debian-archive-keyring.gpg mirror options dir package
-	[ ! -e "$cache/$name/complete" ] || return 0
-	if ! have apt-get || ! have dpkg || ! [ -e "$keys" ]; then die "$name can be fetched on Debian only"; fi
-	mirror=$(sed -n 's/^URIs: *\([^ ]*\).*/\1/p; s/^deb \(\[[^]]*\] *\)\?\([^ ]*\).*/\2/p' \
-		/etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null | head -1 || true)
-	mkdir -p "$cache"
-	# Whoever fetches at the same time has a directory of their own.
-	dir=$(mktemp -d "$cache/$name.XXXXXX")
-	# shellcheck disable=SC2064 # now
-	trap "rm -rf '$dir'" EXIT
-	mkdir -p "$dir"/{lists/partial,archives/partial,debs,root}
-	echo "deb [signed-by=$keys] ${mirror:-http://deb.debian.org/debian} trixie main" >"$dir/sources.list"
-	# An apt of its own: what the machine may install stays as it is. (The sandbox user of apt has
-	# no rights in the cache.)
-	options=(-qq -o "Dir::Etc::SourceList=$dir/sources.list" -o Dir::Etc::SourceParts=/dev/null
-		-o "Dir::State::Lists=$dir/lists" -o "Dir::Cache=$dir" -o APT::Sandbox::User=root
-		-o Acquire::http::Timeout=30 -o Acquire::Retries=1)
-	if ! { apt-get "${options[@]}" update && (cd "$dir/debs" && apt-get "${options[@]}" download "${@:2}"); } \
-		>"$dir/log" 2>&1 </dev/null; then
-		tail -20 "$dir/log" >&2
-		die "$name could not be downloaded"
+# Downloads the engine if it is not here, and sets "packages" to the directory of what was downloaded
+# for it, if anything, and "docker" and "plugins" to its docker command and where its plugins are.
+provide_engine() {
+	local names
+	packages='' plugins=$cache/clients/current/root/usr/libexec/docker/cli-plugins
+	if [ -z "$suite" ]; then
+		[ "$kind" = docker ] || have podman ||
+			die "no podman; it is tested where it is installed (apt-get install podman)"
+		return 0
 	fi
-	for package in "$dir"/debs/*.deb; do dpkg -x "$package" "$dir/root"; done
-	rm -rf "$dir/lists" "$dir/archives" "$dir/debs" "$dir"/*cache.bin "$dir/log"
-	touch "$dir/complete"
-	chmod 755 "$dir"
-	rm -rf "${cache:?}/$name"
-	mv -T "$dir" "$cache/$name"
-	trap - EXIT
+	case $kind in
+	docker) names=(docker.io containerd runc docker-cli docker-buildx docker-compose) ;;
+	podman) names=(podman crun netavark aardvark-dns conmon passt iproute2 catatonit) ;;
+	esac
+	provide "$kind-$suite" "$suite" "${names[@]}" procps busybox-static
+	packages=$(readlink -f "$cache/$kind-$suite/current")
+	[ "$kind" = docker ] || return 0
+	plugins=$packages/root/usr/libexec/docker/cli-plugins
+	docker=${DOCKER:-$packages/root/usr/bin/docker}
+	# All but these run in a root of their own.
+	"$docker" --version >/dev/null || die "the docker command of Debian's $suite does not run on this machine"
 }
 
 fetch() {
+	provide_engine
 	case $engine in
-	machine) ;;
-	podman) have podman || die "no podman; it is tested where it is installed (apt-get install podman)" ;;
-	docker-26)
-		# runc is the machine's: trixie's needs a newer libc.
-		unpack docker-26 docker.io containerd
-		"$cache/docker-26/root/usr/sbin/dockerd" --version
-		;;
+	machine) dockerd --version ;;
+	podman) podman --version ;;
+	*) paste -sd , "$packages/versions" | sed 's/,/, /g' ;;
 	esac
 }
 
@@ -122,7 +104,7 @@ has_plugin() { DOCKER_CONFIG=/nonexistent "$docker" "$1" version >/dev/null 2>&1
 
 clients() {
 	if has_plugin buildx && has_plugin compose; then return 0; fi
-	unpack clients docker-buildx docker-compose
+	provide clients trixie docker-buildx docker-compose
 }
 
 image() {
@@ -169,6 +151,13 @@ answers() {
 	return 1
 }
 
+# Which store of images the Docker in $1 uses.
+store_of() {
+	local status
+	status=$("$docker" -H "unix://$1/docker.sock" info --format '{{.DriverStatus}}')
+	case $status in *io.containerd.snapshotter*) echo containerd ;; *) echo classic ;; esac
+}
+
 cgroup_of() { echo "docker-label-proxy-test-$1"; }
 
 start() {
@@ -180,7 +169,7 @@ start() {
 	case $dir/ in /run/* | /etc/* | /opt/*) die "$dir: the engine has a /run, /etc and /opt of its own" ;; esac
 	[ ${#dir} -le 90 ] || die "$dir: too long for a socket's path"
 	if running "$dir" >/dev/null; then die "$dir: runs already"; fi
-	fetch
+	provide_engine
 	rm -f "$dir/pid" "$dir/docker.sock"
 	setsid unshare --mount --propagation private --net --pid --fork -- \
 		bash "$self" inside "$dir" >"$dir/log" 2>&1 </dev/null &
@@ -192,51 +181,17 @@ start() {
 	fi
 	image | "$docker" -H "unix://$dir/docker.sock" import -c 'CMD ["/bin/sh"]' -c 'ENV PATH=/bin' \
 		- busybox:latest >/dev/null || { stop "$dir"; die "could not import the image busybox:latest"; }
-}
-
-# Runs as the first process in the new namespaces; with it all the others end.
-inside() {
-	local dir=$1 pid groups group
-	# /proc is still the outside's, and so is this pid. (A builtin reads it: this very process.)
-	read -r pid _ </proc/self/stat
-	echo "$pid $(started "$pid")" >"$dir/pid"
-	# -n: without notes of it in /run, which is the outside's as yet.
-	mount -n -t proc proc /proc
-	# What dockerd and containerd write outside of their directories goes to a copy.
-	mount -n -t tmpfs tmpfs /run
-	mkdir /run/etc /run/lock
-	cp -a /etc/. /run/etc
-	# Settings of the machine's engine are not ours.
-	rm -rf /run/etc/docker
-	mount -n --bind /run/etc /etc
-	[ ! -d /opt ] || mount -n -t tmpfs tmpfs /opt
-	# Without an init system nobody may have mounted the control groups: the hierarchies of the
-	# first version if the kernel has some, else the second version.
-	if [ -z "$(ls -A /sys/fs/cgroup)" ]; then
-		groups=$(sed -n 's/^[0-9]*:\([^:]\+\):.*/\1/p' /proc/self/cgroup)
-		mount -n -t "$([ -n "$groups" ] && echo tmpfs || echo cgroup2)" cgroup /sys/fs/cgroup
-		for group in $groups; do
-			mkdir "/sys/fs/cgroup/${group#name=}"
-			mount -n -t cgroup -o "$group" cgroup "/sys/fs/cgroup/${group#name=}"
-		done
-	fi
-	busybox ip link set lo up
-	while :; do
-		case $engine in
-		podman) run_podman "$dir" & ;;
-		*) run_dockerd "$dir" "$(cgroup_of "$pid")" & ;;
-		esac
-		wait $! || true
-		[ -e "$dir/restart" ] || break
-		# A killed daemon leaves it, and its number may be another's by now.
-		rm -f "$dir/dockerd.pid" "$dir/restart"
-	done
+	[ "$kind" != docker ] || [ "$(store_of "$dir")" = "$store" ] || {
+		stop "$dir"
+		die "$engine does not have the $store store of images"
+	}
 }
 
 restart() {
 	local dir pid
 	dir=$(readlink -f "$1")
-	[ "$engine" != podman ] || die "Podman has no daemon to be restarted"
+	provide_engine
+	[ "$kind" != podman ] || die "Podman has no daemon to be restarted"
 	pid=$(running "$dir") || die "$dir: does not run"
 	: >"$dir/restart"
 	nsenter --target "$pid" --mount --pid busybox kill "-$2" "$(cat "$dir/dockerd.pid")"
@@ -247,22 +202,6 @@ restart() {
 	done
 	[ ! -e "$dir/restart" ] || die "the daemon in $dir does not end"
 	answers "$dir" "$pid" || { tail -20 "$dir/log" >&2; die "the daemon in $dir does not answer again"; }
-}
-
-run_podman() {
-	# Where it puts uploads and build contexts, and leaves some of them.
-	mkdir -p "$1/uploads"
-	TMPDIR=$1/uploads exec podman --root "$1/data" --runroot "$1/exec" --tmpdir "$1/tmp" --cgroup-manager cgroupfs \
-		--events-backend file --network-config-dir "$1/networks" \
-		system service --time 0 "unix://$1/docker.sock"
-}
-
-run_dockerd() {
-	[ "$engine" != docker-26 ] || PATH=$cache/docker-26/root/usr/sbin:$cache/docker-26/root/usr/bin:$PATH
-	# No firewall rules: nobody needs to reach these containers, and not every kernel has them.
-	exec dockerd --host "unix://$1/docker.sock" --group "$(id -gn)" --pidfile "$1/dockerd.pid" \
-		--data-root "$1/data" --exec-root "$1/exec" --cgroup-parent "/$2" \
-		--exec-opt native.cgroupdriver=cgroupfs --iptables=false
 }
 
 stop() {
@@ -282,13 +221,13 @@ stop() {
 		# Empty by now; only the kernel may still be about to notice.
 		for _ in $(seq 50); do
 			groups=$(nsenter "--mount=/proc/self/fd/$mounts" "--root=/proc/self/fd/$root" \
-				find /sys/fs/cgroup -depth -type d -path "*/$(cgroup_of "$pid")*" ! -exec rmdir {} \; -print 2>/dev/null || true)
+				busybox find /sys/fs/cgroup -depth -type d -path "*/$(cgroup_of "$pid")*" ! -exec busybox rmdir {} \; -print 2>/dev/null || true)
 			[ -n "$groups" ] || break
 			sleep 0.1
 		done
 		# Podman knows one parent for all; only if nobody else uses it, it is empty.
-		[ "$engine" != podman ] || nsenter "--mount=/proc/self/fd/$mounts" "--root=/proc/self/fd/$root" \
-			find /sys/fs/cgroup -depth -type d -path '*/libpod_parent*' -exec rmdir {} \; 2>/dev/null || true
+		[ "$kind" != podman ] || nsenter "--mount=/proc/self/fd/$mounts" "--root=/proc/self/fd/$root" \
+			busybox find /sys/fs/cgroup -depth -type d -path '*/libpod_parent*' -exec busybox rmdir {} \; 2>/dev/null || true
 		exec {mounts}<&- {root}<&-
 	fi
 	rm -f "$dir/pid" "$dir/docker.sock"
@@ -303,7 +242,9 @@ run() {
 	trap 'exit 130' INT
 	trap 'exit 143' TERM HUP
 	bash "$self" start "$dir"
-	[ ! -e "$cache/clients/complete" ] || export DOCKER_LABEL_PROXY_TEST_PLUGINS=$plugins
+	provide_engine
+	export DOCKER=$docker
+	[ ! -d "$plugins" ] || export DOCKER_LABEL_PROXY_TEST_PLUGINS=$plugins
 	# What is below this cgroup is cleaned up with the engine; and whoever runs has it alone.
 	DOCKER_LABEL_PROXY_TEST_ENGINE=unix://$dir/docker.sock DOCKER_LABEL_PROXY_TEST_ENGINE_IS_PRIVATE=1 \
 		DOCKER_LABEL_PROXY_TEST_CGROUP=/$(cgroup_of "$(running "$dir")") "$@" || status=$?
@@ -312,7 +253,8 @@ run() {
 
 case ${1-} in
 install | image | fetch | clients) [ $# = 1 ] || usage; "$1" ;;
-start | stop | inside) [ $# = 2 ] || usage; "$1" "$2" ;;
+start | stop) [ $# = 2 ] || usage; "$1" "$2" ;;
+inside) provide_engine; inside "$2" ;;
 restart) [ $# = 3 ] || usage; restart "$2" "$3" ;;
 run) [ $# -ge 2 ] || usage; shift; run "$@" ;;
 *) usage ;;

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use serde_json::Value;
-use support::{Kind, Message, Wire};
+use support::{Kind, Message, Wire, wait_until};
 
 /// The engine under test. There is one for each run.
 pub struct Engine {
@@ -103,6 +103,19 @@ impl Engine {
         self.podman.is_some()
     }
 
+    /// The API is 1.x; x.
+    pub fn minor(&self) -> u32 {
+        self.api.split('.').nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Whether images are in containerd's store rather than Docker's own.
+    pub fn has_containerd_store(&self) -> bool {
+        let info = self.get("/info").expect("information");
+        info["DriverStatus"]
+            .to_string()
+            .contains("io.containerd.snapshotter")
+    }
+
     pub fn connect(&self) -> Wire {
         Wire::new(
             std::os::unix::net::UnixStream::connect(&self.socket).expect("the engine accepts"),
@@ -127,6 +140,16 @@ impl Engine {
             (404, _) => None,
             (status, value) => panic!("GET {target}: {status} {value}"),
         }
+    }
+
+    /// What the engine lists. containerd's image store answers 404 while somebody removes an image.
+    pub fn list(&self, target: &str) -> Value {
+        let mut list = None;
+        wait_until(&format!("{target} is answered"), || {
+            list = self.get(target);
+            list.is_some()
+        });
+        list.expect("waited for")
     }
 
     /// Inspects an object. Returns `None` if there is none.
@@ -164,7 +187,7 @@ impl Engine {
                 Kind::Network => ("/networks", "Id"),
                 Kind::Volume => ("/volumes", "Name"),
             };
-            let list = self.get(list).expect("a list");
+            let list = self.list(list);
             let list = if kind == Kind::Volume {
                 &list["Volumes"]
             } else {

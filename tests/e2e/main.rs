@@ -41,11 +41,14 @@ fn test(name: impl Into<String>, run: impl Fn() + Send + 'static) -> Test {
 fn main() -> ExitCode {
     let mut args = Arguments::from_args();
     let has_engine = engine::address().is_some();
-    // Most cases wait for the engine most of the time. Podman cannot list images while others are
-    // removed.
-    let is_podman = has_engine && engine::plain_engine().is_podman();
+    // Most cases wait for the engine most of the time. But Podman cannot list images while others
+    // are removed, and newer Dockers remove steps of other builds with an image.
+    let is_alone = has_engine && {
+        let engine = engine::plain_engine();
+        engine.is_podman() || engine.minor() > 41
+    };
     args.test_threads
-        .get_or_insert(if is_podman { 1 } else { 6 });
+        .get_or_insert(if is_alone { 1 } else { 6 });
     let trial = |(name, run): Test| {
         let run = move || {
             run();

@@ -139,11 +139,23 @@ pub fn build_at(endpoint: &str, parameters: &str, labels: &LabelMap) {
     let case = Case::new();
     let image = case.name("i");
     let target = format!("{endpoint}?t={image}{parameters}");
-    let response = case.upload(&target, "application/x-tar", &context(&case));
+    let response = if parameters.contains("version=2") && buildkit_loses_uploads() {
+        let remote = Remote::serve(&case, &dockerfile(&case));
+        let target = format!("{target}&remote={}", encoded(&remote.url));
+        case.post(&target, &Value::Null)
+    } else {
+        case.upload(&target, "application/x-tar", &context(&case))
+    };
     assert_eq!(response.status(), 200, "{response:?}");
     let object = engine().inspect(Kind::Image, &image);
     assert!(object.is_some(), "{response:?}");
     case.assert_labels(Kind::Image, &image, labels);
+}
+
+/// Whether BuildKit does not find the context that comes with a request: Docker 26 looks for it on
+/// the network where it has containerd's image store.
+fn buildkit_loses_uploads() -> bool {
+    engine().has_containerd_store() && engine().minor() < 46
 }
 
 fn labels_twice_on_podman() {

@@ -28,7 +28,10 @@ pub fn cases() -> Vec<Covered> {
             steered(&[], &[], &[]);
         }),
         path(row, "a result with other labels", On::Docker, || {
-            let config = format!(r#"{{"config":{{"Labels":{{"own":"1","{JOB}":"mine"}}}}}}"#);
+            // containerd's image store wants the platform.
+            let config = format!(
+                r#"{{"architecture":"amd64","os":"linux","config":{{"Labels":{{"own":"1","{JOB}":"mine"}}}}}}"#
+            );
             steered(&[("containerimage.config", &config)], &[], &[("own", "1")]);
         }),
         path(row, "an exporter with a configuration", On::Docker, || {

@@ -64,7 +64,7 @@ impl On {
             return false;
         }
         let engine = plain_engine();
-        let minor: u32 = engine.api.split('.').nth(1).unwrap().parse().unwrap();
+        let minor = engine.minor();
         match self {
             On::Any => true,
             On::Podman => engine.is_podman(),
