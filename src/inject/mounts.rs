@@ -11,6 +11,31 @@ use crate::json::{self, List, MemberError, Object};
 use crate::labels::{ANONYMOUS_VOLUME, Labels};
 use crate::text::clean_path;
 
+/// The types of mounts that make no volume: Docker's (moby api/types/mount), and those that Podman
+/// has besides.
+const TYPES_WITHOUT_VOLUME: &[&str] = &[
+    "bind", "tmpfs", "image", "npipe", "cluster", "devpts", "glob", "ramfs", "artifact",
+];
+
+/// Whether an entry of a container's `Mounts` mounts a volume. Daemons know types in lower case
+/// only; Podman takes a missing one for a volume.
+///
+/// # Errors
+/// When the type is none that is known.
+pub(crate) fn is_volume(mount: &Object<'_>) -> Result<bool, Refusal> {
+    let kind: String = mount.get("Type", "a string")?;
+    if kind == "volume" {
+        return Ok(true);
+    }
+    if TYPES_WITHOUT_VOLUME.contains(&&*kind) {
+        return Ok(false);
+    }
+    Err(Refusal::bad_request(format!(
+        "the Type {kind:?} of an entry of Mounts is unknown; write volume, bind or tmpfs, in lower \
+         case"
+    )))
+}
+
 /// Labels the volume of an entry of `Mounts`.
 ///
 /// # Errors
@@ -36,17 +61,24 @@ pub(crate) fn anonymous_volume(
             "the anonymous volume at {path:?} cannot be labelled; give it an absolute path"
         )));
     }
-    let mut options = Object::default();
     let anonymous = [(ANONYMOUS_VOLUME.to_owned(), String::new())];
-    options.set("Labels", overlay(labels, &anonymous));
-    if !driver.is_empty() {
-        options.set("DriverConfig", json::map([("Name", driver)]));
-    }
     let mut mount = Object::default();
     mount.set("Type", json::string("volume"));
     mount.set("Target", json::string(path));
+    let options = volume_options(driver, overlay(labels, &anonymous));
     mount.set("VolumeOptions", options.to_string());
     Ok(mount)
+}
+
+/// The `VolumeOptions` of an entry of `Mounts`, with labels as JSON text. Without a driver, the
+/// volume has the default one.
+pub(crate) fn volume_options(driver: &str, labels: String) -> Object<'static> {
+    let mut options = Object::default();
+    options.set("Labels", labels);
+    if !driver.is_empty() {
+        options.set("DriverConfig", json::map([("Name", driver)]));
+    }
+    options
 }
 
 /// The paths in the member `field` of all these mounts.
@@ -100,12 +132,15 @@ impl Image {
     }
 }
 
-/// Where the container that `VolumesFrom` names (`NAME` or `NAME:MODE`) has something mounted.
+/// Where the container that `VolumesFrom` names (`NAME` or `NAME:MODE`, perhaps with a slash before)
+/// has something mounted.
 ///
 /// # Errors
 /// When the daemon does not have it.
 pub(crate) fn mounted_in(from: &str, create: &mut Create<'_>) -> Result<Vec<String>, Rejection> {
     let name = from.split(':').next().unwrap_or_default();
+    // A container's name begins with a slash of its own, which may be given or not.
+    let name = name.strip_prefix('/').unwrap_or(name);
     let name = encode(name.as_bytes(), is_unreserved);
     let answer = create.get(&format!("/containers/{name}/json"))?;
     Ok(answer.read(|container| targets(&container.list("Mounts")?, "Destination"))?)

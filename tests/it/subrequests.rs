@@ -247,7 +247,7 @@ fn errors_of_any_form_answer_the_create() {
 
 /// A create of a container with a named volume, which the proxy creates first.
 const WITH_VOLUME: &str = "POST /v1.41/containers/create HTTP/1.1\r\nHost: docker\r\n\
-     Content-Type: application/json\r\nContent-Length: 41\r\n\r\n{\"HostConfig\":{\"Binds\":[\"volume:/data\"]}}";
+     Content-Type: application/json\r\nContent-Length: 43\r\n\r\n{\"HostConfig\":{\"Binds\":[\"volume:/data:z\"]}}";
 
 /// Returns a client and the daemon's end of its connection, which has served a request before.
 fn kept(proxy: &Proxy, daemon: &FakeDaemon) -> (Wire, Wire) {

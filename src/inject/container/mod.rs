@@ -1,9 +1,12 @@
 //! Containers: their own labels, those of the volumes they bring along, and their cgroup.
 
+mod bind;
 mod docker_volumes;
 mod host_mounts;
 mod legacy;
 mod podman_volumes;
+
+use std::collections::BTreeSet;
 
 use crate::inject::mounts::Image;
 use crate::inject::overlay::overlaid;
@@ -33,32 +36,41 @@ fn label(create: &mut Create<'_>) -> Result<(), Rejection> {
         legacy::move_members(config, create)?;
         let image: String = config.get("Image", "a string")?;
         let volumes: Object<'_> = config.get("Volumes", "an object")?;
-        let volumes: Vec<String> = volumes.names().iter().map(|p| clean_path(p)).collect();
+        let given = volumes.names();
+        let volumes: Vec<String> = given.iter().map(|path| clean_path(path)).collect();
         // Says whether they can be labelled, so it comes before anything is created.
         let labels = overlaid(config, "Labels", create.labels())?;
+        let mut is_podman = false;
         config.edit("HostConfig", |host| -> Result<(), Rejection> {
             if let Some(parent) = &create.policy().cgroup_parent {
                 host.set("CgroupParent", json::string(parent));
             }
-            label_volumes(host, volumes, &image, create)
+            is_podman = label_volumes(host, &volumes, &image, create)?;
+            Ok(())
         })?;
+        if is_podman && volumes != given {
+            // It knows that a path has a mount by its text, and would make another volume there.
+            let paths = BTreeSet::from_iter(volumes.iter().map(String::as_str));
+            config.set("Volumes", json::set(paths));
+        }
         config.set("Labels", labels);
         Ok(())
     })
 }
 
-/// Labels the volumes that a container with this `HostConfig` brings along.
+/// Labels the volumes that a container with this `HostConfig` brings along. Returns whether the
+/// daemon is Podman.
 fn label_volumes(
     host: &mut Object<'_>,
-    volumes: Vec<String>,
+    volumes: &[String],
     image: &str,
     create: &mut Create<'_>,
-) -> Result<(), Rejection> {
+) -> Result<bool, Rejection> {
     let mut mounts = HostMounts::read(host)?;
     mounts.redirect_sockets(create.policy())?;
     let image = Image::ask(image, "/images", create)?;
     let wanted = Wanted {
-        own: volumes,
+        own: volumes.to_vec(),
         image: image.volumes,
     };
     if image.is_podman {
@@ -67,7 +79,7 @@ fn label_volumes(
         label_with::<DockerVolumes>(&mut mounts, wanted, create)?;
     }
     mounts.write(host);
-    Ok(())
+    Ok(image.is_podman)
 }
 
 /// Understands all there is first, and only then creates something.

@@ -33,11 +33,12 @@ fn label(create: &mut Create<'_>) -> Result<(), Rejection> {
     })
 }
 
-/// The image whose volumes count, if there is one.
+/// The image whose volumes count, if there is one (`getImageVolumes` in podman
+/// pkg/specgen/generate/storage.go).
 fn image_with_volumes(container: &Object<'_>) -> Result<String, MemberError> {
     let text = |name| container.get::<String>(name, "a string");
     let mode = text("image_volume_mode")?.to_ascii_lowercase();
-    if text("rootfs")?.is_empty() && matches!(&*mode, "" | "anonymous") {
+    if text("rootfs")?.is_empty() && !matches!(&*mode, "ignore" | "tmpfs") {
         text("image")
     } else {
         Ok(String::new())
@@ -127,6 +128,7 @@ mod tests {
         }
         for body in [
             r#"{"image":"i","image_volume_mode":"Anonymous"}"#,
+            r#"{"image":"i","image_volume_mode":"other"}"#,
             r#"{"image":"i"}"#,
         ] {
             let mut daemon = daemon("{\"/x\":{}}");
@@ -181,6 +183,6 @@ mod tests {
         };
         refused(r#"{"image":"i"}"#, IMAGE);
         refused(r#"{"pod":"p"}"#, POD);
-        refused(r#"{"volumes":[{"Name":"v"}]}"#, CREATE);
+        refused(r#"{"volumes":[{"Name":"v","Dest":"/a"}]}"#, CREATE);
     }
 }

@@ -37,7 +37,7 @@ struct Volumes<'a> {
     /// The member `volumes`.
     list: List<'a>,
     /// Its entries.
-    given: Vec<Option<Volume>>,
+    given: Vec<Volume>,
     /// Where those of the image are mounted, without those that something else is mounted over.
     image: Vec<String>,
 }
@@ -56,20 +56,23 @@ impl<'a> Volumes<'a> {
 
         let list = spec.list("volumes")?;
         let read = |entry: Result<Option<Object<'_>>, MemberError>| {
-            entry?.map(|entry| Volume::read(&entry)).transpose()
+            Volume::read(&entry?.ok_or_else(|| list.wrong_entry())?)
         };
-        let given: Vec<Option<Volume>> = list.iter().map(read).collect::<Result<_, _>>()?;
-        let paths = given.iter().flatten().map(|volume| volume.path.clone());
+        let given: Vec<Volume> = list.iter().map(read).collect::<Result<_, _>>()?;
+        let paths = given.iter().map(|volume| volume.path.clone());
         let mut taken: HashSet<String> = taken.into_iter().chain(paths).collect();
         taken.extend(targets(&mounts, "destination")?);
         taken.extend(targets(&spec.list("overlay_volumes")?, "destination")?);
         let from: Vec<String> = spec.get("volumes_from", "a list of strings")?;
         let image = Image::ask(image, "/libpod/images", create)?.volumes;
         let image = free(image, &mut taken, &from, create)?;
-        if let Some(path) = image.iter().find(|path| !path.starts_with('/')) {
-            let what = format!(
-                "the volume of the image at {path:?} cannot be labelled; it has no full path"
-            );
+        let given_paths = given.iter().map(|volume| &volume.path);
+        if let Some(path) = given_paths
+            .chain(&image)
+            .find(|path| !path.starts_with('/'))
+        {
+            let what =
+                format!("the volume at {path:?} cannot be labelled; its path must be absolute");
             return Err(Refusal::bad_request(what).into());
         }
         Ok(Volumes { list, given, image })
@@ -79,7 +82,6 @@ impl<'a> Volumes<'a> {
     fn create(mut self, spec: &mut Object<'_>, create: &mut Create<'_>) -> Result<(), Rejection> {
         let mut store = VolumeStore::new(create);
         for (index, volume) in self.given.iter().enumerate() {
-            let Some(volume) = volume else { continue };
             if volume.name.is_empty() {
                 let name = json::string(&store.anonymous(&[], &volume.driver_options)?);
                 self.list.set_member(index, "Name", name)?;
@@ -99,7 +101,7 @@ impl<'a> Volumes<'a> {
     }
 }
 
-/// An entry of `volumes`. Podman refuses `null`.
+/// An entry of `volumes`.
 struct Volume {
     /// Its name; an anonymous one has none.
     name: String,
@@ -151,9 +153,9 @@ mod tests {
     #[test]
     fn the_volumes_of_a_container_are_created_first() {
         let mut daemon = daemon(r#"{"/img/":{},"/a":{},"/bind":{},"/over":{}}"#);
-        let body = r#"{"name":"c","image":"i","volumes":[{"Name":"v","Dest":"/a/","Options":["ro","volume-opt=type=tmpfs"]},{"Name":"","Dest":"/b"},null],"mounts":[{"destination":"/bind"}],"overlay_volumes":[{"destination":"/over"}],"labels":{"a":"b"}}"#;
+        let body = r#"{"name":"c","image":"i","volumes":[{"Name":"v","Dest":"/a/","Options":["ro","volume-opt=type=tmpfs"]},{"Name":"","Dest":"/b"}],"mounts":[{"destination":"/bind"}],"overlay_volumes":[{"destination":"/over"}],"labels":{"a":"b"}}"#;
         let expected = format!(
-            r#"{{"name":"c","image":"i","mounts":[{{"destination":"/bind"}}],"overlay_volumes":[{{"destination":"/over"}}],"labels":{{"a":"b",{FORCED}}},"volumes":[{{"Name":"v","Dest":"/a/","Options":["ro","volume-opt=type=tmpfs"]}},{{"Dest":"/b","Name":"made"}},null,{{"Name":"made","Dest":"/img","Options":["rprivate","rw","nodev","exec"]}}]}}"#
+            r#"{{"name":"c","image":"i","mounts":[{{"destination":"/bind"}}],"overlay_volumes":[{{"destination":"/over"}}],"labels":{{"a":"b",{FORCED}}},"volumes":[{{"Name":"v","Dest":"/a/","Options":["ro","volume-opt=type=tmpfs"]}},{{"Dest":"/b","Name":"made"}},{{"Name":"made","Dest":"/img","Options":["rprivate","rw","nodev","exec"]}}]}}"#
         );
         assert_eq!(container(body, &mut daemon).unwrap(), expected);
         let named = format!(
@@ -182,6 +184,8 @@ mod tests {
             "[]",
             r#"{"volumes":{}}"#,
             r#"{"volumes":[7]}"#,
+            r#"{"volumes":[{"Name":"v","Dest":"/a"},null]}"#,
+            r#"{"volumes":[{"Name":"v","Dest":"/a"},{"Name":"w","Dest":"b"}]}"#,
             r#"{"volumes":[],"Volumes":[]}"#,
             r#"{"volumes":[{"Name":"a","name":"b"}]}"#,
             r#"{"volumes":[{"Name":"v","Dest":"/a"}],"labels":[]}"#,
