@@ -47,7 +47,7 @@ pub use proxy::listener::Access;
 use policy::{Policy, Sockets};
 use proxy::cgroup;
 use proxy::listener::{self, Listener};
-use proxy::settings::{ClientTimes, Settings};
+use proxy::settings::{ClientTimes, Settings, Shared};
 
 /// Listens and serves until SIGTERM or SIGINT, then removes the socket.
 ///
@@ -81,6 +81,7 @@ pub fn run(args: args::Args) -> Result<(), Error> {
     };
     let policy = Policy {
         labels: args.labels,
+        is_strict: args.is_strict,
         cgroup_parent: args.cgroup_parent,
         socket_mounts,
     };
@@ -88,7 +89,7 @@ pub fn run(args: args::Args) -> Result<(), Error> {
     let settings = Arc::new(Settings {
         daemon: args.daemon,
         policy,
-        is_strict: args.is_strict,
+        shared: Shared::default(),
         client_times: ClientTimes::default(),
     });
     let accepting = Arc::clone(&listener);

@@ -34,6 +34,17 @@ pub(crate) fn clean_path(path: &str) -> String {
     }
 }
 
+/// How much of a client's text an answer or the log shows, in characters.
+const MAX_SHOWN_CHARS: usize = 200;
+
+/// A text of a client or daemon as it is shown: quoted, escaped and cut.
+pub(crate) fn shown(text: &str) -> String {
+    match text.char_indices().nth(MAX_SHOWN_CHARS) {
+        None => format!("{text:?}"),
+        Some((end, _)) => format!("{:?}...", &text[..end]),
+    }
+}
+
 fn clean_bytes(path: &[u8]) -> Vec<u8> {
     let mut elements: Vec<&[u8]> = Vec::new();
     for element in path.split(|&b| b == b'/') {
@@ -67,6 +78,14 @@ mod tests {
             assert!(!same_but_for_case("Tasks", other), "{other}");
         }
         assert!(!same_but_for_case("\u{e4}", "\u{c4}"));
+    }
+
+    #[test]
+    fn a_text_that_is_shown_is_quoted_and_cut() {
+        assert_eq!(shown("a\"\n"), r#""a\"\n""#);
+        let long = "\u{e9}".repeat(MAX_SHOWN_CHARS);
+        assert_eq!(shown(&long), format!("\"{long}\""));
+        assert_eq!(shown(&format!("{long}x")), format!("\"{long}\"..."));
     }
 
     #[test]

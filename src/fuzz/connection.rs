@@ -46,8 +46,11 @@ pub fn connection(bytes: &[u8]) {
     client.set_read_timeout(Some(LIMIT)).expect("a time limit");
     let settings = Settings {
         daemon: daemon.path.clone(),
-        policy: policy(),
-        is_strict,
+        policy: Policy {
+            is_strict,
+            ..policy()
+        },
+        shared: Shared::default(),
         client_times: ClientTimes::default(),
     };
     let serving = thread::spawn(move || serve(Arc::new(proxy), 1, &settings));

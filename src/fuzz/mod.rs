@@ -6,12 +6,15 @@ mod connection;
 mod http2;
 mod reference;
 
+use std::collections::BTreeSet;
+
 use crate::error::Refusal;
 use crate::http1::Body;
 use crate::http1::chunked::Chunked;
 use crate::http1::head::{HeadEnd, RequestHead, ResponseHead};
 use crate::http1::target::Target;
 use crate::inject::image::{build, commit, import};
+use crate::inject::image_memory::ImageMemory;
 use crate::inject::recipe::Recipe;
 use crate::inject::request::{Answer, Create, CreateRequest, Daemon, Rejection};
 use crate::inject::{container, libpod, network, object, service, swarm, volume};
@@ -27,6 +30,7 @@ fn policy() -> Policy {
     let labels = labels.into_iter().filter_map(Result::ok);
     Policy {
         labels: Labels::new(labels).expect("two labels"),
+        is_strict: false,
         cgroup_parent: None,
         socket_mounts: None,
     }
@@ -152,6 +156,7 @@ pub fn chunked(bytes: &[u8]) {
 struct Script<'a> {
     answers: Vec<&'a [u8]>,
     asked: Vec<(String, String)>,
+    images: ImageMemory,
 }
 
 impl Daemon for Script<'_> {
@@ -183,6 +188,20 @@ impl Daemon for Script<'_> {
             is_podman,
             body: body.to_vec(),
         })
+    }
+
+    fn hold(&mut self, _: BTreeSet<String>) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn images(&self) -> &ImageMemory {
+        &self.images
+    }
+
+    fn warn(&mut self, _: &str) {}
+
+    fn pause(&mut self) -> bool {
+        false
     }
 }
 
@@ -247,6 +266,7 @@ pub fn json(bytes: &[u8]) {
     let mut script = Script {
         answers: parts.collect(),
         asked: Vec::new(),
+        images: ImageMemory::default(),
     };
     if apply(recipe, &mut request, &mut script).is_err() {
         return;
@@ -411,6 +431,7 @@ pub fn query(bytes: &[u8]) {
     let mut script = Script {
         answers: vec![b"", b"", answer],
         asked: Vec::new(),
+        images: ImageMemory::default(),
     };
     if apply(recipe, &mut request, &mut script).is_err() {
         return;

@@ -4,24 +4,24 @@
 //! say the same: these are created before the container. Follows `registerMountPoints` (moby
 //! daemon/volumes.go) and `createContainerVolumesOS` (daemon/create_unix.go).
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 
 use super::bind::{Bind, Mode};
 use super::host_mounts::{HostMounts, VolumeDriver, Wanted};
 use crate::error::Refusal;
+use crate::inject::check::Before;
 use crate::inject::mounts::{
     anonymous_volume, is_volume, label_volume, mounted_in, volume_options,
 };
 use crate::inject::overlay::overlay;
 use crate::inject::request::{Create, Rejection};
+use crate::inject::volume_store::{NewVolume, VolumeStore};
 use crate::json::{self, List, MemberError, Object};
 use crate::labels::{ANONYMOUS_VOLUME, Labels};
 use crate::text::clean_path;
 
-/// The volumes to create before the container: names of those in `Binds`.
-pub(super) struct DockerVolumes {
-    named: BTreeSet<String>,
-}
+/// Nothing is kept between the two steps: the check knows which volumes are wanted.
+pub(super) struct DockerVolumes;
 
 impl VolumeDriver for DockerVolumes {
     fn prepare(
@@ -38,26 +38,10 @@ impl VolumeDriver for DockerVolumes {
         let bound = binds.iter().map(|(_, bind)| clean_path(bind.target()));
         let bound: HashSet<String> = bound.collect();
         give_way(&mut host.mounts, &bound, labels)?;
-        let mut taken = label_mounts(&mut host.mounts, labels)?;
+        let mut taken = label_mounts(&mut host.mounts, create)?;
         taken.extend(bound);
-        let mut named = BTreeSet::new();
         for (text, bind) in binds {
-            // Two at one target are for the daemon to refuse.
-            match bind {
-                Bind::Host { .. } => host.binds.push(text.clone()),
-                Bind::Anonymous { target } => {
-                    let mount = anonymous_volume(&clean_path(target), &host.driver, labels)?;
-                    host.mounts.push(&mount);
-                }
-                Bind::Volume { name, mode, .. } if mode.is_bind_only => {
-                    host.binds.push(text.clone());
-                    named.insert(name.to_owned());
-                }
-                Bind::Volume { name, target, mode } => {
-                    let mount = named_volume(name, target, mode, &host.driver, labels);
-                    host.mounts.push(&mount);
-                }
-            }
+            place(text, bind, host, create)?;
         }
         let wanted = without_tmpfs(wanted, &host.tmpfs);
         if !wanted.is_empty() {
@@ -66,21 +50,63 @@ impl VolumeDriver for DockerVolumes {
             }
         }
         for path in wanted {
-            if !taken.contains(&path) {
-                let mount = anonymous_volume(&path, &host.driver, labels)?;
-                host.mounts.push(&mount);
-                taken.insert(path);
+            if taken.insert(path.clone()) {
+                add_anonymous(path, host, create)?;
             }
         }
-        Ok(DockerVolumes { named })
+        Ok(DockerVolumes)
     }
 
     fn create(self, host: &mut HostMounts<'_>, create: &mut Create<'_>) -> Result<(), Rejection> {
-        for name in self.named {
-            create_named(&name, &host.driver, create)?;
+        let wanted = create.check.wanted();
+        if wanted.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let mut store = VolumeStore::open(create)?;
+        let volume = NewVolume {
+            driver: &host.driver,
+            ..NewVolume::default()
+        };
+        wanted
+            .iter()
+            .try_for_each(|name| store.named(name, &volume))
     }
+}
+
+/// Puts an entry of `Binds` to where its volume gets labels, if it has one. Two at one target are
+/// for the daemon to refuse.
+fn place(
+    text: &str,
+    bind: Bind<'_>,
+    host: &mut HostMounts<'_>,
+    create: &mut Create<'_>,
+) -> Result<(), Refusal> {
+    match bind {
+        Bind::Host { .. } => host.binds.push(text.to_owned()),
+        Bind::Anonymous { target } => add_anonymous(clean_path(target), host, create)?,
+        Bind::Volume { name, mode, .. } if mode.is_bind_only => {
+            create.check.name_volume(name, Before::Wanted)?;
+            host.binds.push(text.to_owned());
+        }
+        Bind::Volume { name, target, mode } => {
+            create.check.name_volume(name, Before::Atomic)?;
+            let mount = named_volume(name, target, mode, &host.driver, create.labels());
+            host.mounts.push(&mount);
+        }
+    }
+    Ok(())
+}
+
+/// Adds an entry of `Mounts` for an anonymous volume.
+fn add_anonymous(
+    path: String,
+    host: &mut HostMounts<'_>,
+    create: &mut Create<'_>,
+) -> Result<(), Refusal> {
+    let mount = anonymous_volume(&path, &host.driver, create.labels())?;
+    host.mounts.push(&mount);
+    create.check.labelled_path(path);
+    Ok(())
 }
 
 /// Removes the entries of `Mounts` that a proxy has made for anonymous volumes where the client
@@ -117,16 +143,26 @@ fn is_made_by_a_proxy(mount: &Object<'_>, labels: &Labels) -> Result<bool, Membe
 }
 
 /// Labels the volumes of `Mounts`. Returns the paths of all entries.
-fn label_mounts(mounts: &mut List<'_>, labels: &Labels) -> Result<HashSet<String>, Refusal> {
+fn label_mounts(
+    mounts: &mut List<'_>,
+    create: &mut Create<'_>,
+) -> Result<HashSet<String>, Refusal> {
     if mounts.iter().any(|mount| matches!(mount, Ok(None))) {
         return Err(mounts.wrong_entry().into());
     }
     let mut taken = HashSet::new();
     mounts.edit_each(|mount| -> Result<(), Refusal> {
         let target: String = mount.get("Target", "a string")?;
-        taken.insert(clean_path(&target));
+        let target = clean_path(&target);
+        taken.insert(target.clone());
         if is_volume(mount)? {
-            label_volume(mount, labels)?;
+            let source: String = mount.get("Source", "a string")?;
+            if source.is_empty() {
+                create.check.labelled_path(target);
+            } else {
+                create.check.name_volume(&source, Before::Atomic)?;
+            }
+            label_volume(mount, create.labels())?;
         }
         Ok(())
     })?;
@@ -165,19 +201,6 @@ fn without_tmpfs(wanted: Wanted, tmpfs: &[String]) -> Vec<String> {
     wanted
         .filter(|path| !path.starts_with('/') || !tmpfs.contains(path))
         .collect()
-}
-
-/// Creates a named volume with the labels. One that is there already stays as it is, as it would
-/// with the create itself.
-fn create_named(name: &str, driver: &str, create: &mut Create<'_>) -> Result<(), Rejection> {
-    let mut volume = Object::default();
-    volume.set("Name", json::string(name));
-    if !driver.is_empty() {
-        volume.set("Driver", json::string(driver));
-    }
-    volume.set("Labels", overlay(create.labels(), &[]));
-    create.post("/volumes/create", &volume.to_string())?;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -8,8 +8,10 @@ mod podman_volumes;
 
 use std::collections::BTreeSet;
 
+use crate::inject::check::Thing;
 use crate::inject::mounts::Image;
 use crate::inject::overlay::overlaid;
+use crate::inject::platform::Platform;
 use crate::inject::recipe::{Body, Recipe};
 use crate::inject::request::{Create, Empty, Rejection};
 use crate::json::{self, Object};
@@ -32,6 +34,10 @@ pub(crate) static RECIPE: Recipe = Recipe {
 /// refuses a subrequest, as it would the create.
 fn label(create: &mut Create<'_>) -> Result<(), Rejection> {
     create.request.name = create.request.parameter("name");
+    create.check.expect(Thing::Container);
+    let platform = create.request.parameter("platform");
+    let platform = platform.filter(|text| !text.is_empty());
+    let platform = platform.map(|text| Platform::parse(&text)).transpose()?;
     create.edit_body(Empty::IsError, |config, create| {
         legacy::move_members(config, create)?;
         let image: String = config.get("Image", "a string")?;
@@ -45,7 +51,8 @@ fn label(create: &mut Create<'_>) -> Result<(), Rejection> {
             if let Some(parent) = &create.policy().cgroup_parent {
                 host.set("CgroupParent", json::string(parent));
             }
-            is_podman = label_volumes(host, &volumes, &image, create)?;
+            let image = (&*image, platform.as_ref());
+            is_podman = label_volumes(host, &volumes, image, create)?;
             Ok(())
         })?;
         if is_podman && volumes != given {
@@ -63,12 +70,14 @@ fn label(create: &mut Create<'_>) -> Result<(), Rejection> {
 fn label_volumes(
     host: &mut Object<'_>,
     volumes: &[String],
-    image: &str,
+    (image, platform): (&str, Option<&Platform>),
     create: &mut Create<'_>,
 ) -> Result<bool, Rejection> {
     let mut mounts = HostMounts::read(host)?;
     mounts.redirect_sockets(create.policy())?;
-    let image = Image::ask(image, "/images", create)?;
+    let image = Image::of_container(image, "/images", platform, create)?;
+    create.check.expect_own(volumes);
+    create.check.expect_from(&mounts.from);
     let wanted = Wanted {
         own: volumes.to_vec(),
         image: image.volumes,

@@ -7,9 +7,10 @@ use std::collections::HashSet;
 
 use super::host_mounts::{HostMounts, VolumeDriver, Wanted};
 use crate::error::Refusal;
+use crate::inject::check::Before;
 use crate::inject::mounts::{free, is_volume};
 use crate::inject::request::{Create, Rejection};
-use crate::inject::volume_store::VolumeStore;
+use crate::inject::volume_store::{NewVolume, VolumeStore};
 use crate::json::{self, List, Object};
 use crate::text::clean_path;
 
@@ -34,6 +35,15 @@ enum Bound {
     Anonymous(usize, String),
 }
 
+impl Bound {
+    fn name(&self) -> Option<&String> {
+        match self {
+            Bound::Named(name) => Some(name),
+            Bound::Anonymous(..) => None,
+        }
+    }
+}
+
 impl VolumeDriver for PodmanVolumes {
     fn prepare(
         host: &mut HostMounts<'_>,
@@ -56,6 +66,11 @@ impl VolumeDriver for PodmanVolumes {
             check_path(&path)?;
             added.push(path);
         }
+        let sources = mounted.iter().map(|mount| &mount.source);
+        let names = bound.iter().filter_map(Bound::name);
+        for name in sources.chain(names).filter(|name| !name.is_empty()) {
+            create.check.name_volume(name, Before::Wanted)?;
+        }
         Ok(PodmanVolumes {
             mounted,
             bound,
@@ -64,25 +79,33 @@ impl VolumeDriver for PodmanVolumes {
     }
 
     fn create(self, host: &mut HostMounts<'_>, create: &mut Create<'_>) -> Result<(), Rejection> {
-        let mut store = VolumeStore::new(create);
+        if self.mounted.is_empty() && self.bound.is_empty() && self.added.is_empty() {
+            return Ok(());
+        }
+        let mut store = VolumeStore::open(create)?;
+        let plain = NewVolume::default();
         for mount in self.mounted {
+            let volume = NewVolume {
+                labels: &mount.labels,
+                ..NewVolume::default()
+            };
             if mount.source.is_empty() {
-                let name = json::string(&store.anonymous(&mount.labels, &[])?);
+                let name = json::string(&store.anonymous(&volume)?);
                 host.mounts.set_member(mount.index, "Source", name)?;
             } else {
-                store.named(&mount.source, &mount.labels, &[])?;
+                store.named(&mount.source, &volume)?;
             }
         }
         for bound in self.bound {
             match bound {
-                Bound::Named(name) => store.named(&name, &[], &[])?,
+                Bound::Named(name) => store.named(&name, &plain)?,
                 Bound::Anonymous(index, path) => {
-                    host.binds[index] = format!("{}:{path}", store.anonymous(&[], &[])?);
+                    host.binds[index] = format!("{}:{path}", store.anonymous(&plain)?);
                 }
             }
         }
         for path in self.added {
-            let name = store.anonymous(&[], &[])?;
+            let name = store.anonymous(&plain)?;
             host.binds.push(format!("{name}:{path}"));
         }
         Ok(())
@@ -280,6 +303,7 @@ mod tests {
         let mut no = daemon().on(CREATE, 500, "{}").podman();
         assert_eq!(status(labelled(body, &mut no)), 500);
         let mut nameless = daemon().on(CREATE, 201, "{}").podman();
+        let body = r#"{"Image":"i","HostConfig":{"Binds":["/x"]}}"#;
         assert_eq!(reason(labelled(body, &mut nameless)), Reason::BadDaemon);
     }
 

@@ -3,6 +3,7 @@
 use super::spec;
 use crate::error::Refusal;
 use crate::http1::percent::{encode, is_unreserved};
+use crate::inject::check::Thing;
 use crate::inject::mounts::targets;
 use crate::inject::recipe::{Body, Recipe};
 use crate::inject::request::{Create, Empty, Rejection};
@@ -23,6 +24,7 @@ pub(crate) static RECIPE: Recipe = Recipe {
 fn label(create: &mut Create<'_>) -> Result<(), Rejection> {
     create.edit_body(Empty::IsError, |container, create| {
         create.request.name = container.last("name");
+        create.check.expect(Thing::LibpodContainer);
         let image = image_with_volumes(container)?;
         let pod: String = container.get("pod", "a string")?;
         let pod = Pod::ask(&pod, create)?;

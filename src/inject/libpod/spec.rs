@@ -4,11 +4,12 @@
 use std::collections::HashSet;
 
 use crate::error::Refusal;
+use crate::inject::check::Before;
 use crate::inject::mounts::{Image, free, targets};
 use crate::inject::overlay::lay_labels;
 use crate::inject::request::{Create, Rejection};
 use crate::inject::socket_mounts;
-use crate::inject::volume_store::VolumeStore;
+use crate::inject::volume_store::{NewVolume, VolumeStore};
 use crate::json::{self, List, MemberError, Object};
 use crate::text::clean_path;
 
@@ -64,7 +65,11 @@ impl<'a> Volumes<'a> {
         taken.extend(targets(&mounts, "destination")?);
         taken.extend(targets(&spec.list("overlay_volumes")?, "destination")?);
         let from: Vec<String> = spec.get("volumes_from", "a list of strings")?;
-        let image = Image::ask(image, "/libpod/images", create)?.volumes;
+        create.check.expect_from(&from);
+        for volume in given.iter().filter(|volume| !volume.name.is_empty()) {
+            create.check.name_volume(&volume.name, Before::Wanted)?;
+        }
+        let image = Image::of_container(image, "/libpod/images", None, create)?.volumes;
         let image = free(image, &mut taken, &from, create)?;
         let given_paths = given.iter().map(|volume| &volume.path);
         if let Some(path) = given_paths
@@ -80,18 +85,28 @@ impl<'a> Volumes<'a> {
 
     /// Creates the volumes, and puts the names of the anonymous ones into the spec.
     fn create(mut self, spec: &mut Object<'_>, create: &mut Create<'_>) -> Result<(), Rejection> {
-        let mut store = VolumeStore::new(create);
+        if self.given.is_empty() && self.image.is_empty() {
+            return Ok(());
+        }
+        let mut store = VolumeStore::open(create)?;
         for (index, volume) in self.given.iter().enumerate() {
+            let new = NewVolume {
+                options: &volume.driver_options,
+                ..NewVolume::default()
+            };
             if volume.name.is_empty() {
-                let name = json::string(&store.anonymous(&[], &volume.driver_options)?);
+                let name = json::string(&store.anonymous(&new)?);
                 self.list.set_member(index, "Name", name)?;
             } else {
-                store.named(&volume.name, &[], &volume.driver_options)?;
+                store.named(&volume.name, &new)?;
             }
         }
         for path in &self.image {
             let mut volume = Object::default();
-            volume.set("Name", json::string(&store.anonymous(&[], &[])?));
+            volume.set(
+                "Name",
+                json::string(&store.anonymous(&NewVolume::default())?),
+            );
             volume.set("Dest", json::string(path));
             volume.set("Options", IMAGE_VOLUME_OPTIONS.to_owned());
             self.list.push(&volume);
@@ -137,6 +152,7 @@ mod tests {
 
     const CREATE: &str = "POST /v1.41/volumes/create";
     const IMAGE: &str = "GET /v1.41/libpod/images/i/json";
+    const TAKEN: &str = "GET /v1.41/libpod/containers/c/json";
 
     fn daemon(image: &str) -> Script {
         let image = format!("{{\"Config\":{{\"Volumes\":{image}}}}}");
@@ -152,7 +168,7 @@ mod tests {
 
     #[test]
     fn the_volumes_of_a_container_are_created_first() {
-        let mut daemon = daemon(r#"{"/img/":{},"/a":{},"/bind":{},"/over":{}}"#);
+        let mut daemon = daemon(r#"{"/img/":{},"/a":{},"/bind":{},"/over":{}}"#).on(TAKEN, 404, "");
         let body = r#"{"name":"c","image":"i","volumes":[{"Name":"v","Dest":"/a/","Options":["ro","volume-opt=type=tmpfs"]},{"Name":"","Dest":"/b"}],"mounts":[{"destination":"/bind"}],"overlay_volumes":[{"destination":"/over"}],"labels":{"a":"b"}}"#;
         let expected = format!(
             r#"{{"name":"c","image":"i","mounts":[{{"destination":"/bind"}}],"overlay_volumes":[{{"destination":"/over"}}],"labels":{{"a":"b",{FORCED}}},"volumes":[{{"Name":"v","Dest":"/a/","Options":["ro","volume-opt=type=tmpfs"]}},{{"Dest":"/b","Name":"made"}},{{"Name":"made","Dest":"/img","Options":["rprivate","rw","nodev","exec"]}}]}}"#
@@ -165,7 +181,7 @@ mod tests {
             format!(r#"{CREATE} {{"Labels":{{"com.docker.volume.anonymous":"",{FORCED}}}}}"#);
         assert_eq!(
             daemon.asked,
-            [IMAGE, &named, &anonymous, &anonymous].map(str::to_owned)
+            [IMAGE, TAKEN, &named, &anonymous, &anonymous].map(str::to_owned)
         );
     }
 
