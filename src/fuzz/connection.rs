@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use super::reference::{Json, Read, Request, chunks, pairs, unescape};
 use super::{is_labelled, policy};
+use crate::policy::Policy;
 use crate::proxy::connection::serve;
-use crate::proxy::settings::{ClientTimes, Settings};
+use crate::proxy::settings::{ClientTimes, Settings, Shared};
 
 /// How long the ends may take to come to an end. Far beyond what they need.
 const LIMIT: Duration = Duration::from_secs(20);

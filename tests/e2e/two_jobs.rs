@@ -89,7 +89,7 @@ fn create_and_look(job: &Case, round: usize, volumes: &[String], others: &str) -
             ["", ":ro"][round / 2 % 2]
         ),
     ];
-    if round % 3 == 0 {
+    if round.is_multiple_of(3) {
         binds.push(format!("{others}:/o:z"));
     }
     let name = job.name(&format!("c{round}"));
