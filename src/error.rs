@@ -32,6 +32,8 @@ pub(crate) enum Reason {
     Forbidden,
     /// Something that it names does not exist.
     NotFound,
+    /// Something else has the name that it gives.
+    Conflict,
     /// The client takes too long to send it.
     Timeout,
     /// Its body is too large to be labelled.
@@ -46,6 +48,8 @@ pub(crate) enum Reason {
     BadDaemon,
     /// The proxy has no room for it now.
     Busy,
+    /// It was carried out, but not as it was labelled, and was taken back.
+    Undone,
     /// The daemon takes too long.
     DaemonTimeout,
     /// Its HTTP version is not spoken.

@@ -120,6 +120,25 @@ impl Labels {
         self.0.iter()
     }
 
+    /// Whether each of their keys is among those of an object. Its value may be another one.
+    pub(crate) fn are_in(&self, labels: &[(String, String)]) -> bool {
+        self.iter()
+            .all(|label| labels.iter().any(|(key, _)| key == label.key()))
+    }
+
+    /// The first of their keys that an object has with another value, and that value.
+    pub(crate) fn other_value<'l>(
+        &self,
+        labels: &'l [(String, String)],
+    ) -> Option<(&'l str, &'l str)> {
+        let is_other = |(key, value): &&(String, String)| {
+            self.iter()
+                .any(|label| label.key() == key && label.value() != value)
+        };
+        let found = labels.iter().find(is_other);
+        found.map(|(key, value)| (&**key, &**value))
+    }
+
     /// The same labels with their values as `write` writes them, for a place where a value is not
     /// read literally.
     pub(crate) fn with_values(&self, write: impl Fn(&str) -> String) -> Labels {

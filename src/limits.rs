@@ -69,9 +69,34 @@ pub(crate) const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 /// requests: the slowest is a volume with an unknown driver, which takes it 15 s.
 pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(120);
 
-/// The largest answer that is held back for a review, in bytes: to a create it is an ID and some
-/// warnings.
-pub(crate) const MAX_REVIEWED_BYTES: usize = 1024 * 1024;
+/// The largest answer to a create that is held while what was created is checked, in bytes: it is
+/// an ID and some warnings.
+pub(crate) const MAX_HELD_ANSWER_BYTES: usize = 1024 * 1024;
+
+/// How long the daemon's answer to such a create is waited for when the client has left.
+pub(crate) const ABANDONED_LIMIT: Duration = Duration::from_secs(120);
+
+/// The most volumes that one create may name: the check asks for each.
+pub(crate) const MAX_NAMED_VOLUMES: usize = 1000;
+
+/// How long a request waits for others that create or remove the same volumes.
+pub(crate) const HOLD_LIMIT: Duration = Duration::from_secs(30);
+
+/// How often a request that waits looks whether its client has left.
+pub(crate) const HOLD_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long it is tried to take back what was created without labels: the daemon may be about to
+/// remove it already, or to start again.
+pub(crate) const TAKE_BACK_LIMIT: Duration = Duration::from_secs(10);
+
+/// The pause between two of these tries.
+pub(crate) const TAKE_BACK_PAUSE: Duration = Duration::from_millis(100);
+
+/// The most images that are remembered: what the jobs of one host use.
+pub(crate) const MAX_REMEMBERED_IMAGES: usize = 256;
+
+/// The largest image that is remembered, in bytes of its name and paths.
+pub(crate) const MAX_REMEMBERED_IMAGE_BYTES: usize = 16 * 1024;
 
 // The process.
 
@@ -168,6 +193,9 @@ pub(crate) const MAX_SHOWN_CALL_CHARS: usize = 100;
 /// are shorter.
 pub(crate) const MAX_SHOWN_NAME_CHARS: usize = 100;
 
+/// The most characters of a client's text that a message of a check shows.
+pub(crate) const MAX_SHOWN_CHARS: usize = 200;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,7 +243,11 @@ mod tests {
             ("bytes of a client that is gone, for a daemon that takes none", time(UNDELIVERED_LIMIT)),
             ("answer to a subrequest", format!("{}, {}", bytes(MAX_ANSWER_BYTES), time(ANSWER_LIMIT))),
             ("subrequests for one create", count(MAX_SUBREQUESTS)),
-            ("answer that is held back for a review", bytes(MAX_REVIEWED_BYTES)),
+            ("answer to a create that is checked", format!("{}, {} when the client has left", bytes(MAX_HELD_ANSWER_BYTES), time(ABANDONED_LIMIT))),
+            ("volumes that one create names", count(MAX_NAMED_VOLUMES)),
+            ("wait for a volume that another request holds", format!("{}, looked at every {}", time(HOLD_LIMIT), time(HOLD_PAUSE))),
+            ("tries to take something back", format!("{}, every {}", time(TAKE_BACK_LIMIT), time(TAKE_BACK_PAUSE))),
+            ("images that are remembered", format!("{}, of {} each at most", count(MAX_REMEMBERED_IMAGES), bytes(MAX_REMEMBERED_IMAGE_BYTES))),
             ("clients at a time", format!("{} (`--max-connections`)", count(DEFAULT_MAX_CONNECTIONS))),
             ("clients beyond it, told so at a time", format!("{} threads, {} to ask", count(MAX_TURNED_AWAY), time(TURN_AWAY_LIMIT))),
             ("descriptors for other things than clients", count(OTHER_DESCRIPTORS as usize)),
@@ -237,6 +269,7 @@ mod tests {
             ("configurations of one result of a build", bytes(MAX_CONFIG_BYTES)),
             ("line of a Dockerfile", format!("below {}", bytes(DOCKERFILE_LINE_BYTES))),
             ("names of images in the log", format!("{} characters", count(MAX_SHOWN_IMAGES_CHARS))),
+            ("text of a client in a message of a check", format!("{MAX_SHOWN_CHARS} characters")),
             ("unknown call, and name of a member, in an error", format!("{}, {} characters", MAX_SHOWN_CALL_CHARS, MAX_SHOWN_NAME_CHARS)),
         ]
     }

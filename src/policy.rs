@@ -8,6 +8,8 @@ use crate::labels::Labels;
 #[derive(Debug)]
 pub(crate) struct Policy {
     pub(crate) labels: Labels,
+    /// Whether what cannot be labelled is refused.
+    pub(crate) is_strict: bool,
     /// The cgroup that containers are put under.
     pub(crate) cgroup_parent: Option<String>,
     /// The sockets, where bind mounts of the daemon's are to be replaced by the proxy's.

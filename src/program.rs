@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::policy::{Policy, Sockets};
 use crate::proxy::cgroup;
 use crate::proxy::listener::{self, Listener};
-use crate::proxy::settings::{ClientTimes, Settings};
+use crate::proxy::settings::{ClientTimes, Settings, Shared};
 
 /// Listens and serves until SIGTERM or SIGINT, then removes the socket.
 ///
@@ -62,10 +62,11 @@ fn settings(args: Args) -> Result<Settings, Error> {
         daemon: args.daemon,
         policy: Policy {
             labels: args.labels,
+            is_strict: args.is_strict,
             cgroup_parent: args.cgroup_parent,
             socket_mounts,
         },
-        is_strict: args.is_strict,
+        shared: Shared::default(),
         client_times: ClientTimes::default(),
     })
 }

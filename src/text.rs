@@ -1,5 +1,7 @@
 //! Text as Go's standard library treats it, where daemons rely on that: names that differ in case,
-//! and paths that mean the same.
+//! and paths that mean the same. And how much of a client's text is shown.
+
+use crate::limits;
 
 /// Whether two names differ at most in case, as Go folds the letters of ASCII
 /// (`strings.EqualFold`).
@@ -31,6 +33,14 @@ pub(crate) fn clean_path(path: &str) -> String {
         String::from_utf8_lossy(&clean_bytes(path.as_bytes())).into_owned()
     } else {
         path.to_owned()
+    }
+}
+
+/// A text of a client or daemon as it is shown: quoted, escaped and cut.
+pub(crate) fn shown(text: &str) -> String {
+    match text.char_indices().nth(limits::MAX_SHOWN_CHARS) {
+        None => format!("{text:?}"),
+        Some((end, _)) => format!("{:?}...", &text[..end]),
     }
 }
 
@@ -67,6 +77,14 @@ mod tests {
             assert!(!same_but_for_case("Tasks", other), "{other}");
         }
         assert!(!same_but_for_case("\u{e4}", "\u{c4}"));
+    }
+
+    #[test]
+    fn a_text_that_is_shown_is_quoted_and_cut() {
+        assert_eq!(shown("a\"\n"), r#""a\"\n""#);
+        let long = "\u{e9}".repeat(limits::MAX_SHOWN_CHARS);
+        assert_eq!(shown(&long), format!("\"{long}\""));
+        assert_eq!(shown(&format!("{long}x")), format!("\"{long}\"..."));
     }
 
     #[test]

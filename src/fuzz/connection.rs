@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use super::reference::{Json, Read, Request, chunks, pairs, unescape};
 use super::{is_labelled, policy};
+use crate::policy::Policy;
 use crate::proxy::connection::serve;
-use crate::proxy::settings::{ClientTimes, Settings};
+use crate::proxy::settings::{ClientTimes, Settings, Shared};
 
 /// How long the ends may take to come to an end. Far beyond what they need.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -46,8 +47,11 @@ pub fn connection(bytes: &[u8]) {
     client.set_read_timeout(Some(LIMIT)).expect("a time limit");
     let settings = Settings {
         daemon: daemon.path.clone(),
-        policy: policy(),
-        is_strict,
+        policy: Policy {
+            is_strict,
+            ..policy()
+        },
+        shared: Shared::default(),
         client_times: ClientTimes::default(),
     };
     let serving = thread::spawn(move || serve(Arc::new(proxy), 1, &settings));

@@ -3,6 +3,7 @@
 use super::is_labelled;
 use super::reference::Json;
 use super::script::{Script, apply};
+use crate::inject::image_memory::ImageMemory;
 use crate::inject::recipe::Recipe;
 use crate::inject::request::CreateRequest;
 use crate::inject::{container, libpod, network, object, service, swarm, volume};
@@ -36,6 +37,7 @@ pub fn json(bytes: &[u8]) {
     let mut script = Script {
         answers: parts.collect(),
         asked: Vec::new(),
+        images: ImageMemory::default(),
     };
     if apply(recipe, &mut request, &mut script).is_err() {
         return;

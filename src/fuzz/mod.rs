@@ -25,6 +25,7 @@ fn policy() -> Policy {
     let labels = labels.into_iter().filter_map(Result::ok);
     Policy {
         labels: Labels::new(labels).expect("two labels"),
+        is_strict: false,
         cgroup_parent: None,
         socket_mounts: None,
     }

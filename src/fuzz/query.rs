@@ -4,6 +4,7 @@ use super::reference::{Json, Pair, fold, instructions, pairs};
 use super::script::{Script, apply};
 use super::{is_labelled, policy};
 use crate::inject::image::{build, commit, import};
+use crate::inject::image_memory::ImageMemory;
 use crate::inject::libpod;
 use crate::inject::recipe::Recipe;
 use crate::inject::request::CreateRequest;
@@ -34,6 +35,7 @@ pub fn query(bytes: &[u8]) {
     let mut script = Script {
         answers: vec![b"", b"", answer],
         asked: Vec::new(),
+        images: ImageMemory::default(),
     };
     if apply(recipe, &mut request, &mut script).is_err() {
         return;

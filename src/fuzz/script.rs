@@ -1,9 +1,12 @@
 //! A daemon for the targets that label creates.
 
+use std::collections::BTreeSet;
+
 use super::is_labelled;
 use super::policy;
 use super::reference::Json;
 use crate::error::Refusal;
+use crate::inject::image_memory::ImageMemory;
 use crate::inject::recipe::Recipe;
 use crate::inject::request::{Answer, Create, CreateRequest, Daemon, Rejection};
 
@@ -11,6 +14,7 @@ use crate::inject::request::{Answer, Create, CreateRequest, Daemon, Rejection};
 pub(super) struct Script<'a> {
     pub(super) answers: Vec<&'a [u8]>,
     pub(super) asked: Vec<(String, String)>,
+    pub(super) images: ImageMemory,
 }
 
 impl Daemon for Script<'_> {
@@ -42,6 +46,20 @@ impl Daemon for Script<'_> {
             is_podman,
             body: body.to_vec(),
         })
+    }
+
+    fn hold(&mut self, _: BTreeSet<String>) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn images(&self) -> &ImageMemory {
+        &self.images
+    }
+
+    fn warn(&mut self, _: &str) {}
+
+    fn pause(&mut self) -> bool {
+        false
     }
 }
 

@@ -6,13 +6,17 @@
 //! `volume_store` and `socket_mounts` (what containers bring along).
 
 pub(crate) mod buildkit;
+pub(crate) mod check;
 pub(crate) mod container;
+pub(crate) mod expected;
 pub(crate) mod image;
+pub(crate) mod image_memory;
 pub(crate) mod libpod;
 mod mounts;
 pub(crate) mod network;
 pub(crate) mod object;
 mod overlay;
+mod platform;
 pub(crate) mod recipe;
 pub(crate) mod request;
 pub(crate) mod routes;

@@ -1,9 +1,13 @@
 //! A create on its way from the client to the daemon: what recipes know of it, what they may ask
 //! the daemon for it, and how it is rejected.
 
+use std::collections::BTreeSet;
+
 use crate::error::Refusal;
 use crate::http1;
 use crate::http1::query::Query;
+use crate::inject::expected::Check;
+use crate::inject::image_memory::ImageMemory;
 use crate::json::{MemberError, Object};
 use crate::labels::Labels;
 use crate::policy::Policy;
@@ -35,6 +39,8 @@ impl CreateRequest {
 /// All that a recipe works with: the request, what the operator wants of it, and the daemon.
 pub(crate) struct Create<'c> {
     pub(crate) request: CreateRequest,
+    /// What the check of a container must know.
+    pub(crate) check: Check,
     policy: &'c Policy,
     daemon: &'c mut dyn Daemon,
 }
@@ -56,6 +62,7 @@ impl<'c> Create<'c> {
     ) -> Create<'c> {
         Create {
             request,
+            check: Check::default(),
             policy,
             daemon,
         }
@@ -129,9 +136,77 @@ impl<'c> Create<'c> {
         self.send("POST", path, Some(json))
     }
 
+    /// Sends a `GET` to this path of the latest API that the daemon has.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub(crate) fn get_latest(&mut self, path: &str) -> Result<Answer, Rejection> {
+        let answer = self.daemon.request("GET", path, None)?;
+        Self::success(answer)
+    }
+
+    /// Sends a request without a body to this path, whatever the answer says. Docker's API is spoken
+    /// in its latest version, Podman's own in that of the request.
+    ///
+    /// # Errors
+    /// When the daemon cannot be reached.
+    pub(crate) fn ask(&mut self, method: &str, path: &str) -> Result<Answer, Refusal> {
+        let version = if path.starts_with("/libpod/") {
+            &self.request.version
+        } else {
+            ""
+        };
+        self.daemon
+            .request(method, &format!("{version}{path}"), None)
+    }
+
+    /// What the daemon describes at a path, or `None` where there is nothing; asked as
+    /// [`ask`](Self::ask) does.
+    ///
+    /// # Errors
+    /// When the daemon cannot be reached, or answers with another error.
+    pub(crate) fn find(&mut self, path: &str) -> Result<Option<Answer>, Refusal> {
+        let answer = self.ask("GET", path)?;
+        match answer.status {
+            200..300 => Ok(Some(answer)),
+            404 => Ok(None),
+            status => Err(Refusal::bad_gateway(format!(
+                "the daemon answered a subrequest with status {status}"
+            ))),
+        }
+    }
+
+    /// Holds the volumes of these names until the client's request is done, so that no other one
+    /// that comes by this proxy creates or deletes them meanwhile.
+    ///
+    /// # Errors
+    /// When another request holds one for too long.
+    pub(crate) fn hold(&mut self, names: BTreeSet<String>) -> Result<(), Refusal> {
+        self.daemon.hold(names)
+    }
+
+    /// The images that are remembered.
+    pub(crate) fn images(&self) -> &ImageMemory {
+        self.daemon.images()
+    }
+
+    /// Tells the operator something.
+    pub(crate) fn warn(&mut self, what: &str) {
+        self.daemon.warn(what);
+    }
+
+    /// Waits a moment before the daemon is asked again. Returns whether there is still time for it.
+    pub(crate) fn pause(&mut self) -> bool {
+        self.daemon.pause()
+    }
+
     fn send(&mut self, method: &str, path: &str, body: Option<&str>) -> Result<Answer, Rejection> {
         let target = format!("{}{path}", self.request.version);
         let answer = self.daemon.request(method, &target, body)?;
+        Self::success(answer)
+    }
+
+    fn success(answer: Answer) -> Result<Answer, Rejection> {
         match answer.status {
             200..=299 => Ok(answer),
             // The daemon redirects paths that are not clean, so a name in this one is not valid.
@@ -157,6 +232,21 @@ pub(crate) trait Daemon {
         target: &str,
         body: Option<&str>,
     ) -> Result<Answer, Refusal>;
+
+    /// Holds volumes, as [`Create::hold`] says.
+    ///
+    /// # Errors
+    /// When another request holds one for too long.
+    fn hold(&mut self, names: BTreeSet<String>) -> Result<(), Refusal>;
+
+    /// The images that are remembered.
+    fn images(&self) -> &ImageMemory;
+
+    /// Tells the operator something.
+    fn warn(&mut self, what: &str);
+
+    /// Waits a moment. Returns whether there is still time for another try.
+    fn pause(&mut self) -> bool;
 }
 
 /// What the daemon answers to a subrequest.

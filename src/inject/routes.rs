@@ -50,6 +50,8 @@ pub(crate) enum Action {
     /// Passes it on, unless it has a body in an API version before 1.24: that makes volumes which
     /// nothing can label.
     Start,
+    /// Passes it on when no create in this proxy holds the volume.
+    RemoveVolume,
     /// Labels what it creates or changes.
     Label(Kind, &'static Recipe),
     /// Passes it on with a warning, or refuses it if the operator is strict: it creates what
@@ -65,13 +67,14 @@ impl fmt::Display for Action {
             Hijack => f.write_str("passes, may become a tunnel"),
             Grpc => f.write_str("image: the messages of BuildKit"),
             Start => f.write_str("passes, without a body before API 1.24"),
+            RemoveVolume => f.write_str("passes, in turn with creates of the volume"),
             Label(kind, recipe) => write!(f, "{kind}: {}", recipe.shown),
             CannotLabel(why) => write!(f, "not labelled: {why}"),
         }
     }
 }
 
-use Action::{CannotLabel, Grpc, Hijack, Label, Pass, Start};
+use Action::{CannotLabel, Grpc, Hijack, Label, Pass, RemoveVolume, Start};
 
 /// Why a request that no row of the table names cannot be labelled.
 pub(crate) const UNKNOWN: Action = CannotLabel("an unknown endpoint may create anything");
@@ -181,6 +184,7 @@ pub(crate) const TABLE: &[(&str, &str, Action)] = &[
     ("POST", "/libpod/system/prune", Pass),
     ("POST", "/libpod/volumes/create", Label(Kind::Volume, &volume::RECIPE)),
     ("POST", "/libpod/volumes/prune", Pass),
+    ("DELETE", "/libpod/volumes/*", RemoveVolume),
     ("POST", "/libpod/volumes/*/import", Pass),
     ("POST", "/networks/create", Label(Kind::Network, &network::RECIPE)),
     ("POST", "/networks/prune", Pass),
@@ -206,6 +210,7 @@ pub(crate) const TABLE: &[(&str, &str, Action)] = &[
     ("POST", "/swarm/update", Label(Kind::Swarm, &swarm::UPDATE)),
     ("POST", "/volumes/create", Label(Kind::Volume, &volume::RECIPE)),
     ("POST", "/volumes/prune", Pass),
+    ("DELETE", "/volumes/*", RemoveVolume),
     ("PUT", "/volumes/*", Pass),
 ];
 
@@ -336,7 +341,7 @@ mod tests {
     fn the_docs_show_this_table() {
         let docs = include_str!("../../docs/coverage.md");
         let is_row = |line: &&str| {
-            let methods = ["GET", "POST", "PUT"].map(|method| format!("| `{method} /"));
+            let methods = ["DELETE", "GET", "POST", "PUT"].map(|method| format!("| `{method} /"));
             methods.iter().any(|method| line.starts_with(method))
         };
         let shown: Vec<&str> = docs.lines().filter(is_row).collect();

@@ -6,7 +6,8 @@
 //! template/expand.go).
 
 use crate::error::{Reason, Refusal};
-use crate::inject::mounts::{Image, anonymous_volume, label_volume};
+use crate::inject::image_memory::Image;
+use crate::inject::mounts::{anonymous_volume, label_volume};
 use crate::inject::overlay::lay_labels;
 use crate::inject::recipe::{Body, Recipe};
 use crate::inject::request::{Create, Empty, Rejection};

@@ -1,9 +1,11 @@
 //! What the tests of the recipes share: labels, and a daemon that answers from a script.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use crate::error::{Reason, Refusal};
 use crate::inject::container;
+use crate::inject::image_memory::ImageMemory;
 use crate::inject::recipe::Recipe;
 use crate::inject::request::{Answer, Create, CreateRequest, Daemon, Rejection};
 use crate::labels::{Label, Labels};
@@ -17,6 +19,7 @@ pub(crate) fn policy() -> Policy {
     let labels = ["ci.job=42", "note=a \"b\" $c"].map(|text| Label::parse(text).unwrap());
     Policy {
         labels: Labels::new(labels).unwrap(),
+        is_strict: false,
         cgroup_parent: None,
         socket_mounts: None,
     }
@@ -88,6 +91,13 @@ pub(crate) struct Script {
     answers: Vec<(String, Answer)>,
     /// The questions: `METHOD target`, and behind a space the body if there was one.
     pub(crate) asked: Vec<String>,
+    /// The volumes that were held at last.
+    pub(crate) held: BTreeSet<String>,
+    pub(crate) images: ImageMemory,
+    /// What the operator was told.
+    pub(crate) warnings: Vec<String>,
+    /// How often there is still time for another try.
+    pub(crate) pauses: usize,
 }
 
 impl Script {
@@ -128,6 +138,24 @@ impl Daemon for Script {
             .unwrap_or_else(|| panic!("no answer to {question}"))
             .1
             .clone())
+    }
+
+    fn hold(&mut self, names: BTreeSet<String>) -> Result<(), Refusal> {
+        self.held = names;
+        Ok(())
+    }
+
+    fn images(&self) -> &ImageMemory {
+        &self.images
+    }
+
+    fn warn(&mut self, what: &str) {
+        self.warnings.push(what.to_owned());
+    }
+
+    fn pause(&mut self) -> bool {
+        self.pauses = self.pauses.saturating_sub(1);
+        self.pauses > 0
     }
 }
 

@@ -1,5 +1,7 @@
 //! Volumes, by Docker's API and by Podman's own.
 
+use std::collections::BTreeSet;
+
 use crate::inject::overlay::lay_labels;
 use crate::inject::recipe::{Body, Recipe};
 use crate::inject::request::{Create, Empty, Rejection};
@@ -12,14 +14,18 @@ pub(crate) static RECIPE: Recipe = Recipe {
     shown: "`Labels`",
 };
 
-/// Labels a volume, and redirects one that is a bind mount of the daemon's socket in disguise.
+/// Labels a volume, and redirects one that is a bind mount of the daemon's socket in disguise. It is
+/// held, since the creates of containers look whether a volume has stayed the same.
 ///
 /// # Errors
-/// When the body cannot be understood, and when it binds a directory that holds the socket.
+/// When another request holds it for too long, when the body cannot be understood, and when it binds a directory that holds the socket.
 fn label(create: &mut Create<'_>) -> Result<(), Rejection> {
     create.edit_body(Empty::IsDefaults, |volume, create| {
         socket_mounts::redirect_volume(volume, create.policy())?;
         create.request.name = volume.last("Name");
+        if let Some(name) = create.request.name.clone().filter(|name| !name.is_empty()) {
+            create.hold(BTreeSet::from([name]))?;
+        }
         Ok(lay_labels(volume, "Labels", create.labels())?)
     })
 }

@@ -203,6 +203,29 @@ impl<'a> List<'a> {
         })
     }
 
+    /// Removes each entry for which `is_removed` says so.
+    ///
+    /// # Errors
+    /// When an entry is neither an object nor `null`, and those of `is_removed`.
+    pub(crate) fn remove_each(
+        &mut self,
+        mut is_removed: impl FnMut(&Object<'_>) -> Result<bool, MemberError>,
+    ) -> Result<(), MemberError> {
+        let mut kept = Vec::with_capacity(self.entries.len());
+        for text in std::mem::take(&mut self.entries) {
+            let is_kept = match parse(self.name, &text)? {
+                Some(entry) => !is_removed(&entry)?,
+                None => true,
+            };
+            self.is_changed |= !is_kept;
+            if is_kept {
+                kept.push(text);
+            }
+        }
+        self.entries = kept;
+        Ok(())
+    }
+
     /// Adds an entry behind the others.
     pub(crate) fn push(&mut self, entry: &Object<'_>) {
         self.entries.push(Cow::Owned(entry.to_string()));
@@ -321,8 +344,14 @@ mod tests {
         assert_eq!(object.to_string(), expected);
 
         // Read from what was written.
-        let list = object.list("l").unwrap();
+        let mut list = object.list("l").unwrap();
         assert_eq!(list.to_string(), r#"[{ "a":1 },null,{"a":2,"b":3},{}]"#);
+        list.remove_each(|_| Ok(false)).unwrap();
+        assert!(!list.is_changed());
+        list.remove_each(|entry| Ok(entry.sole("a")?.is_none()))
+            .unwrap();
+        assert!(list.is_changed());
+        assert_eq!(list.to_string(), r#"[{ "a":1 },null,{"a":2,"b":3}]"#);
     }
 
     #[test]

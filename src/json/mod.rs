@@ -13,4 +13,4 @@ pub(crate) use decode::decode;
 pub(crate) use edit::List;
 pub(crate) use error::{Error, MemberError};
 pub(crate) use object::{Object, string_map};
-pub(crate) use write::{list, map, string};
+pub(crate) use write::{list, map, set, string};

@@ -18,6 +18,12 @@ pub(crate) fn map<'p>(pairs: impl IntoIterator<Item = (&'p str, &'p str)>) -> St
     enclosed("{", pairs.into_iter().map(member), "}")
 }
 
+/// The JSON text of an object with these names, each with an empty object.
+pub(crate) fn set<'p>(names: impl IntoIterator<Item = &'p str>) -> String {
+    let member = |name| format!("{}:{{}}", string(name));
+    enclosed("{", names.into_iter().map(member), "}")
+}
+
 fn enclosed(open: &str, entries: impl Iterator<Item = impl Display>, close: &str) -> String {
     let mut text = open.to_owned();
     for entry in entries {

@@ -2,6 +2,7 @@
 //! looked at, labelled or refused or passed on, and answered before the next one is read.
 //! Read this file first.
 
+use std::collections::BTreeSet;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -9,15 +10,14 @@ use std::sync::Arc;
 use crate::error::{Reason, Refusal};
 use crate::http1::Body;
 use crate::http1::head::RequestHead;
-use crate::http1::target::{Target, with_query};
+use crate::http1::target::Target;
 use crate::http2;
-use crate::inject::recipe::{self, Recipe};
-use crate::inject::request::{Answer, Create, CreateRequest, Rejection};
+use crate::inject::request::CreateRequest;
 use crate::inject::routes::{self, Action, Kind};
 use crate::limits::SMALL_BODY_BYTES;
 use crate::proxy::client::Client;
-use crate::proxy::daemon::{CreateDaemon, DaemonConnection};
-use crate::proxy::exchange::{self, End, Exchange, Hooks, Outgoing};
+use crate::proxy::daemon::{self, DaemonConnection};
+use crate::proxy::exchange::{self, End, Exchange, Outgoing};
 use crate::proxy::http2 as relay;
 use crate::proxy::refusal::unreadable_request;
 use crate::proxy::request::Request;
@@ -59,18 +59,18 @@ pub(crate) fn turn_away_at_once(client: &UnixStream, refusal: &Refusal) {
     let _ = socket::write_some(client, &response::refusal(refusal, "", Then::Close));
 }
 
-struct Connection<'s> {
+pub(super) struct Connection<'s> {
     /// Names the connection in the log.
-    number: u64,
-    settings: &'s Settings,
-    client: Client<'s>,
-    daemon: DaemonConnection<'s>,
+    pub(super) number: u64,
+    pub(super) settings: &'s Settings,
+    pub(super) client: Client<'s>,
+    pub(super) daemon: DaemonConnection<'s>,
 }
 
 /// A create as the log tells it.
-struct Created {
-    kind: Kind,
-    name: Option<String>,
+pub(super) struct Created {
+    pub(super) kind: Kind,
+    pub(super) name: Option<String>,
 }
 
 impl Connection<'_> {
@@ -129,13 +129,17 @@ impl Connection<'_> {
                     query: target.query.clone().unwrap_or_default(),
                     ..CreateRequest::default()
                 };
-                return self.label(request, &target, kind, recipe, draft);
+                return self.create(request, &target, (kind, recipe), draft);
             }
             Action::CannotLabel(why) => self.allow_unlabelled(request, &target, why)?,
             Action::Start if request.is_unread() && routes::is_before_1_24(version) => {
                 let what = "a start with a body makes volumes that cannot be labelled; \
                             use API version 1.24 or later";
                 return Err(Refusal::bad_request(what));
+            }
+            Action::RemoveVolume => {
+                request.head.target = target.origin_form();
+                return self.remove_volume(request, path);
             }
             Action::Start | Action::Pass | Action::Hijack | Action::Grpc => (),
         }
@@ -151,7 +155,7 @@ impl Connection<'_> {
         why: &str,
     ) -> Result<(), Refusal> {
         let (number, method, path) = (self.number, &request.head.method, &target.raw_path);
-        if self.settings.is_strict {
+        if self.settings.policy.is_strict {
             return Err(Refusal::new(
                 Reason::Forbidden,
                 format!("{method} {path} is refused by --strict: {why}"),
@@ -161,70 +165,18 @@ impl Connection<'_> {
         Ok(())
     }
 
-    /// Labels a create by its recipe, and sends it.
-    fn label(
-        &mut self,
-        request: &mut Request,
-        target: &Target,
-        kind: Kind,
-        recipe: &'static Recipe,
-        mut draft: CreateRequest,
-    ) -> Result<Then, Refusal> {
-        let needs_body = recipe.body == recipe::Body::Rewritten;
-        if needs_body {
-            match self.client.read_body(request)? {
-                Some(body) => draft.body = body,
-                None => return Ok(Then::Close),
-            }
-        }
-        let was_empty = draft.body.is_empty();
-        let mut daemon = CreateDaemon::new(&mut self.daemon, self.number);
-        let mut create = Create::new(draft, &self.settings.policy, &mut daemon);
-        let result = recipe.apply(&mut create);
-        let draft = create.request;
-        let created = Created {
-            kind,
-            name: draft.name,
-        };
-        match result {
-            Ok(()) => (),
-            Err(Rejection::Refusal(refusal)) => return Err(refusal),
-            Err(Rejection::Answer(answer)) => return self.pass_on_no(request, &created, &answer),
-        }
-        let query = Some(&*draft.query).filter(|query| !query.is_empty());
-        request.head.target = with_query(target.encoded_path(), query);
-        let body = needs_body.then_some(draft.body);
-        match &body {
-            Some(body) => request.announce_body(body.len(), was_empty),
-            None if recipe.body == recipe::Body::PassesAsData => request.announce_archive(target),
-            None => (),
-        }
-        let created = (!draft.is_unlabelled).then_some(&created);
-        self.forward(request, Action::Label(kind, recipe), body, created)
-    }
-
-    /// Gives the client the daemon's no to a subrequest as the answer to its create.
-    fn pass_on_no(
-        &mut self,
-        request: &Request,
-        created: &Created,
-        answer: &Answer,
-    ) -> Result<Then, Refusal> {
-        if !(400..600).contains(&answer.status) {
-            // Nothing was created, so the client must not take it for a yes.
-            return Err(Refusal::bad_gateway(format!(
-                "the daemon answered a subrequest with status {}",
-                answer.status
-            )));
-        }
-        log_answer(self.number, Some(created), answer.status);
-        let then = request.then();
-        let reply = response::answer(answer, &request.head.method, then);
-        Ok(self.client.reply(&reply, then))
+    /// Passes on the removal of a volume, when no create holds it.
+    fn remove_volume(&mut self, request: &mut Request, path: &[u8]) -> Result<Then, Refusal> {
+        let name = path.rsplit(|&b| b == b'/').next().unwrap_or_default();
+        let name = String::from_utf8_lossy(name).into_owned();
+        let client = self.client.input.socket();
+        let names = BTreeSet::from([name]);
+        let _locked = daemon::hold(&self.settings.shared, names, Some(client))?;
+        self.forward(request, Action::RemoveVolume, None, None)
     }
 
     /// Sends the request with `body`, or with the client's own body, and passes the response on.
-    fn forward(
+    pub(super) fn forward(
         &mut self,
         request: &mut Request,
         action: Action,
@@ -245,12 +197,9 @@ impl Connection<'_> {
             expects_continue: request.expects_continue && !outgoing.rest.is_done(),
         };
         let number = self.number;
-        let hooks = Hooks {
-            answered: &|status| log_answer(number, created, status),
-            review: None,
-        };
+        let answered = |status| log_answer(number, created, status);
         let (client, daemon) = (&mut self.client.input, self.daemon.get()?);
-        let end = match exchange::run(&exchange, outgoing, client, daemon, hooks) {
+        let end = match exchange::run(&exchange, outgoing, client, daemon, &answered) {
             Ok(end) => end,
             Err(refusal) => {
                 self.daemon.close();
@@ -301,6 +250,11 @@ impl Connection<'_> {
         Some(Outgoing { bytes, rest })
     }
 
+    /// Tells the log what has become of a request.
+    pub(super) fn log_answer(&self, created: Option<&Created>, status: u16) {
+        log_answer(self.number, created, status);
+    }
+
     /// Serves a client that begins with HTTP/2, if the daemon speaks it.
     fn http2(&mut self) -> Result<(), Refusal> {
         let number = self.number;
@@ -347,13 +301,13 @@ mod tests {
 
     use super::*;
     use crate::inject::test::policy;
-    use crate::proxy::settings::ClientTimes;
+    use crate::proxy::settings::{ClientTimes, Shared};
 
     fn settings(limit: Duration) -> Settings {
         Settings {
             daemon: PathBuf::from("/nonexistent"),
             policy: policy(),
-            is_strict: false,
+            shared: Shared::default(),
             client_times: ClientTimes {
                 head: limit,
                 rewritten_body: limit,

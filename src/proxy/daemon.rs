@@ -1,19 +1,25 @@
 //! The link to the daemon: dialled when it is needed, kept from one request to the next, replaced
 //! when it is stale, and the subrequests that go over it. Needs no client.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 use std::time::Instant;
 
 use nix::errno::Errno;
 
 use crate::error::{Reason, Refusal};
+use crate::inject::image_memory::ImageMemory;
 use crate::inject::request::{Answer, Daemon};
-use crate::limits::{DIAL_LIMIT, MAX_SUBREQUESTS};
+use crate::limits::{DIAL_LIMIT, HOLD_LIMIT, MAX_SUBREQUESTS, TAKE_BACK_LIMIT, TAKE_BACK_PAUSE};
+use crate::proxy::name_locks::{LockError, Locked};
+use crate::proxy::settings::Shared;
 use crate::proxy::socket::{self, Input};
 use crate::proxy::subrequest::{AnswerLimits, Failure, Subrequest};
+use crate::text::shown;
 
 /// The link to the daemon.
 #[derive(Debug)]
@@ -128,24 +134,93 @@ impl DaemonConnection<'_> {
     }
 }
 
-/// The daemon as the labelling of one create sees it: subrequests, and not too many of them.
+/// The daemon as the labelling of one create sees it: subrequests, and not too many of them. Its
+/// check sees it so too, but waits for nobody.
 #[derive(Debug)]
 pub(crate) struct CreateDaemon<'d, 'p> {
     daemon: &'d mut DaemonConnection<'p>,
     /// Names the client's connection in the log.
     number: u64,
-    /// How many subrequests are left.
-    budget: usize,
+    shared: &'p Shared,
+    /// How many subrequests are left, if they are counted.
+    budget: Option<usize>,
+    /// When the check gives up to take something back.
+    deadline: Option<Instant>,
+    locked: Option<Locked<'p>>,
+    /// The client, which is not watched during a check.
+    unwatched: Option<Arc<UnixStream>>,
 }
 
 impl<'d, 'p> CreateDaemon<'d, 'p> {
-    pub(crate) fn new(daemon: &'d mut DaemonConnection<'p>, number: u64) -> CreateDaemon<'d, 'p> {
+    pub(crate) fn new(
+        daemon: &'d mut DaemonConnection<'p>,
+        number: u64,
+        shared: &'p Shared,
+    ) -> CreateDaemon<'d, 'p> {
         CreateDaemon {
             daemon,
             number,
-            budget: MAX_SUBREQUESTS,
+            shared,
+            budget: Some(MAX_SUBREQUESTS),
+            deadline: None,
+            locked: None,
+            unwatched: None,
         }
     }
+
+    /// The daemon as the check of a create sees it, which goes on when the client has gone. What it
+    /// asks is bounded by what was created.
+    pub(crate) fn for_check(
+        daemon: &'d mut DaemonConnection<'p>,
+        number: u64,
+        shared: &'p Shared,
+    ) -> CreateDaemon<'d, 'p> {
+        let unwatched = daemon.client.take();
+        let mut check = CreateDaemon::new(daemon, number, shared);
+        check.budget = None;
+        check.unwatched = unwatched;
+        check
+    }
+
+    /// The volumes that it holds, to be held on.
+    pub(crate) fn take_locked(&mut self) -> Option<Locked<'p>> {
+        self.locked.take()
+    }
+}
+
+impl Drop for CreateDaemon<'_, '_> {
+    fn drop(&mut self) {
+        if self.unwatched.is_some() {
+            self.daemon.client = self.unwatched.take();
+        }
+    }
+}
+
+/// Holds volumes until what is returned is dropped, for a client that may go meanwhile.
+///
+/// # Errors
+/// 503 when another request holds one for too long.
+pub(crate) fn hold<'s>(
+    shared: &'s Shared,
+    names: BTreeSet<String>,
+    client: Option<&Arc<UnixStream>>,
+) -> Result<Locked<'s>, Refusal> {
+    let deadline = Instant::now() + HOLD_LIMIT;
+    let is_wanted = || !client.is_some_and(|client| socket::is_closed(client));
+    let locked = shared.volumes.lock(names, deadline, is_wanted);
+    locked.map_err(|err| match err {
+        LockError::Timeout(name) => Refusal::new(
+            Reason::Busy,
+            format!(
+                "another request has been creating or removing the volume {} for {HOLD_LIMIT:?}; \
+                 try again",
+                shown(&name)
+            ),
+        ),
+        LockError::Unwanted => {
+            Refusal::bad_request("the client disconnected before its request could be prepared")
+        }
+    })
 }
 
 impl Daemon for CreateDaemon<'_, '_> {
@@ -156,18 +231,45 @@ impl Daemon for CreateDaemon<'_, '_> {
         body: Option<&str>,
     ) -> Result<Answer, Refusal> {
         log::debug!("#{} subrequest {method} {target:?}", self.number);
-        self.budget = self.budget.checked_sub(1).ok_or_else(|| {
-            Refusal::bad_request(format!(
-                "the request needs more than {MAX_SUBREQUESTS} subrequests to the daemon, such as \
-                 one for each named volume; split it"
-            ))
-        })?;
+        if let Some(left) = &mut self.budget {
+            *left = left.checked_sub(1).ok_or_else(|| {
+                Refusal::bad_request(format!(
+                    "the request needs more than {MAX_SUBREQUESTS} subrequests to the daemon, such \
+                     as one for each named volume; split it"
+                ))
+            })?;
+        }
         let subrequest = Subrequest {
             method,
             target,
             body,
         };
         self.daemon.send(subrequest, AnswerLimits::default())
+    }
+
+    fn hold(&mut self, names: BTreeSet<String>) -> Result<(), Refusal> {
+        // Who waits for some while it holds others may wait for good.
+        self.locked = None;
+        let client = self.daemon.client.as_ref();
+        self.locked = Some(hold(self.shared, names, client)?);
+        Ok(())
+    }
+
+    fn images(&self) -> &ImageMemory {
+        &self.shared.images
+    }
+
+    fn warn(&mut self, what: &str) {
+        log::warn!("#{} {what}", self.number);
+    }
+
+    fn pause(&mut self) -> bool {
+        let now = Instant::now();
+        let deadline = *self.deadline.get_or_insert(now + TAKE_BACK_LIMIT);
+        if now < deadline {
+            thread::sleep(TAKE_BACK_PAUSE);
+        }
+        now < deadline
     }
 }
 
@@ -249,15 +351,13 @@ mod tests {
     fn a_create_has_a_budget_of_subrequests() {
         let fake = FakeDaemon::start("budget", &[&[ANSWER]]);
         let mut daemon = DaemonConnection::new(&fake.0, None);
-        let mut create = CreateDaemon {
-            daemon: &mut daemon,
-            number: 1,
-            budget: 1,
-        };
+        let shared = Shared::default();
+        let mut create = CreateDaemon::new(&mut daemon, 1, &shared);
+        assert_eq!(create.budget, Some(MAX_SUBREQUESTS));
+        create.budget = Some(1);
         assert!(create.request("GET", "/version", None).is_ok());
         let refusal = create.request("GET", "/version", None).unwrap_err();
         assert_eq!(refusal.reason, Reason::Malformed);
-        assert_eq!(CreateDaemon::new(&mut daemon, 1).budget, MAX_SUBREQUESTS);
     }
 
     #[test]

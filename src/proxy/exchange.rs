@@ -9,11 +9,11 @@ use std::thread;
 use crate::error::{Reason, Refusal};
 use crate::http1::head::ResponseHead;
 use crate::http1::{self, Body};
-use crate::limits::{MAX_REVIEWED_BYTES, STACK_BYTES};
+use crate::limits::STACK_BYTES;
 use crate::proxy::client_watch::ClientWatch;
 use crate::proxy::poll::Interest;
 use crate::proxy::read::{self, ReadError};
-use crate::proxy::refusal::unreadable_answer;
+use crate::proxy::refusal::{unanswered, unreadable_answer};
 use crate::proxy::socket::{self, CloseOnPanic, Input};
 use crate::proxy::upload::upload;
 
@@ -28,18 +28,8 @@ pub(crate) struct Exchange<'r> {
     pub(crate) expects_continue: bool,
 }
 
-/// Gets a success when it is whole, head and body, and returns what is passed on in its place, if
-/// anything: a place to look at what was created before the client hears of it.
-pub(crate) type Review<'h> = dyn FnMut(&[u8]) -> Option<Vec<u8>> + 'h;
-
-/// Who is told of the answer before the client is.
-pub(crate) struct Hooks<'h> {
-    /// Gets the status of the final response.
-    pub(crate) answered: &'h dyn Fn(u16),
-    /// Where there is none, and where a response is larger than [`MAX_REVIEWED_BYTES`], a success is
-    /// passed on as it comes like all else.
-    pub(crate) review: Option<&'h mut Review<'h>>,
-}
+/// Gets the status of the final response before the client does.
+pub(crate) type Answered<'h> = dyn Fn(u16) + 'h;
 
 /// A request that is ready to be sent.
 #[derive(Debug)]
@@ -73,7 +63,7 @@ pub(crate) fn run(
     outgoing: Outgoing,
     client: &mut Input,
     daemon: &mut Input,
-    hooks: Hooks<'_>,
+    answered: &Answered<'_>,
 ) -> Result<End, Refusal> {
     let client_socket = &*client.socket().clone();
     // Where this fails the daemon may still have an answer, so it is the response that decides.
@@ -91,7 +81,7 @@ pub(crate) fn run(
     let uploading = AtomicBool::new(!is_sent);
     let mut response = Response {
         exchange,
-        hooks,
+        answered,
         daemon,
         watch: ClientWatch {
             client: client_socket,
@@ -113,16 +103,16 @@ pub(crate) fn run(
 }
 
 /// The response side of an exchange.
-struct Response<'a, 'h> {
+struct Response<'a> {
     exchange: &'a Exchange<'a>,
-    hooks: Hooks<'h>,
+    answered: &'a Answered<'a>,
     daemon: &'a mut Input,
     watch: ClientWatch<'a>,
     /// Whether the client still waits for `100 Continue`.
     awaits_continue: bool,
 }
 
-impl Response<'_, '_> {
+impl Response<'_> {
     /// Passes on the response while another thread sends what is left of the request: the daemon may
     /// answer before it has read all, or without ever doing so.
     fn pass_on_and_upload(
@@ -181,7 +171,7 @@ impl Response<'_, '_> {
             let (len, head) = self.read_head()?;
             match head.status {
                 101 if self.exchange.can_hijack => {
-                    (self.hooks.answered)(101);
+                    (self.answered)(101);
                     return Ok(self.hijack(len));
                 }
                 101 => {
@@ -198,7 +188,7 @@ impl Response<'_, '_> {
                 status => {
                     let body = Body::of_response(&head, self.exchange.method)
                         .map_err(|err| unreadable_answer(&err))?;
-                    (self.hooks.answered)(status);
+                    (self.answered)(status);
                     // Without Upgrade, attach and exec take the connection over behind a 200 that
                     // has no length: moby's hijack in containers/attach and exec/start.
                     if self.exchange.can_hijack && status == 200 && body == Body::UntilClose {
@@ -209,9 +199,7 @@ impl Response<'_, '_> {
                     } else {
                         End::Closed
                     };
-                    // Nothing is created without a success.
-                    let holds = self.hooks.review.is_some() && (200..300).contains(&status);
-                    return Ok(self.pass_on_body(len, body, holds).unwrap_or(end));
+                    return Ok(self.pass_on_body(len, body).unwrap_or(end));
                 }
             }
         }
@@ -224,10 +212,9 @@ impl Response<'_, '_> {
         }
     }
 
-    /// Passes on the head, which is the first `head_len` buffered bytes, and the body, or holds both
-    /// back if they are small. Returns `None` when all of it has come and the head says what becomes
-    /// of the connection.
-    fn pass_on_body(&mut self, head_len: usize, mut body: Body, mut holds: bool) -> Option<End> {
+    /// Passes on the head, which is the first `head_len` buffered bytes, and the body. Returns `None`
+    /// when all of it has come and the head says what becomes of the connection.
+    fn pass_on_body(&mut self, head_len: usize, mut body: Body) -> Option<End> {
         let mut len = head_len;
         loop {
             match body.pass(&self.daemon.buffered()[len..]) {
@@ -237,51 +224,24 @@ impl Response<'_, '_> {
                     return Some(End::Cut);
                 }
             }
-            holds &= len <= MAX_REVIEWED_BYTES;
-            if !holds {
-                if self.write(len).is_err() {
-                    return Some(self.client_gone());
-                }
-                len = 0;
-            }
-            let end = if body.is_done() {
-                None
-            } else {
-                match self.watch.fill(self.daemon) {
-                    Ok(0) if body == Body::UntilClose => Some(End::Closed),
-                    Ok(0) | Err(_) => return Some(self.break_off(len)),
-                    Ok(_) => continue,
-                }
-            };
-            if holds && self.write_reviewed(len).is_err() {
+            if self.write(len).is_err() {
                 return Some(self.client_gone());
             }
-            return end;
-        }
-    }
-
-    /// Passes on a response that is whole and has been held back, which is the first `len` buffered
-    /// bytes, or what the review makes of it.
-    fn write_reviewed(&mut self, len: usize) -> io::Result<()> {
-        let answer = &self.daemon.buffered()[..len];
-        match self.hooks.review.as_mut().and_then(|review| review(answer)) {
-            None => self.write(len),
-            Some(replaced) => {
-                self.daemon.consume(len);
-                let mut client = self.watch.client;
-                client.write_all(&replaced)
+            len = 0;
+            if body.is_done() {
+                return None;
+            }
+            match self.watch.fill(self.daemon) {
+                Ok(0) if body == Body::UntilClose => return Some(End::Closed),
+                Ok(0) | Err(_) => {
+                    if self.watch.interest.is_any() {
+                        log::warn!("the daemon's answer breaks off");
+                    }
+                    return Some(End::Cut);
+                }
+                Ok(_) => (),
             }
         }
-    }
-
-    /// The daemon's answer breaks off, with `len` bytes of it held back: the client gets as much as
-    /// there is.
-    fn break_off(&mut self, len: usize) -> End {
-        if self.watch.interest.is_any() {
-            log::warn!("the daemon's answer breaks off");
-        }
-        let _ = self.write(len);
-        End::Cut
     }
 
     /// Makes the upload end where it would wait for a client or a daemon that has no use for it.
@@ -309,22 +269,10 @@ impl Response<'_, '_> {
                 head.map(|head| (len, head)).map_err(unreadable)
             }
             Err(ReadError::Malformed(err)) => Err(unreadable(err)),
-            Err(ReadError::Io(_) | ReadError::TooLarge) => Err(self.unanswered()),
+            Err(ReadError::Io(_) | ReadError::TooLarge) => {
+                Err(unanswered(self.exchange.method, self.daemon.buffered()))
+            }
         }
-    }
-
-    /// The daemon is gone, and nobody knows how far it got. The client must know that: if it just
-    /// asks again it may create a second object.
-    fn unanswered(&self) -> Refusal {
-        let what = match self.daemon.buffered() {
-            [] => "without an answer",
-            _ => "within the head of its answer",
-        };
-        let doubt = match self.exchange.method {
-            "GET" | "HEAD" => "",
-            _ => "; it may have done what was asked, or not",
-        };
-        Refusal::bad_gateway(format!("the daemon closed the connection {what}{doubt}"))
     }
 
     /// Writes the first `n` buffered bytes to the client.
@@ -338,112 +286,5 @@ impl Response<'_, '_> {
     fn client_gone(&self) -> End {
         socket::shutdown(self.daemon.socket(), Shutdown::Both);
         End::Cut
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::Read;
-    use std::os::unix::net::UnixStream;
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::proxy::poll;
-
-    /// How an exchange ends when the daemon answers with `answer` and says no more, and what its
-    /// client gets; the answers that are reviewed go to `reviewed`.
-    fn answered(
-        answer: &str,
-        reviewed: &mut Vec<String>,
-        replacement: Option<&str>,
-    ) -> (End, String) {
-        let (mut client, client_socket) = UnixStream::pair().unwrap();
-        let (mut daemon, daemon_socket) = UnixStream::pair().unwrap();
-        // The client has got nothing of an answer that is reviewed.
-        let seen_by_client = client.try_clone().unwrap();
-        let mut review = |answer: &[u8]| {
-            let seen = poll::now(&seen_by_client, Interest::READ).unwrap();
-            assert_eq!(seen, Interest::NONE);
-            reviewed.push(String::from_utf8(answer.to_vec()).unwrap());
-            replacement.map(|text| text.as_bytes().to_vec())
-        };
-        let hooks = Hooks {
-            answered: &|_| (),
-            review: Some(&mut review),
-        };
-        let exchange = Exchange {
-            method: "POST",
-            can_hijack: false,
-            expects_continue: false,
-        };
-        let outgoing = Outgoing {
-            bytes: b"POST / HTTP/1.1\r\n\r\n".to_vec(),
-            rest: Body::Length(0),
-        };
-        let mut client_input = Input::new(Arc::new(client_socket));
-        let mut daemon_input = Input::new(Arc::new(daemon_socket));
-        thread::scope(|scope| {
-            scope.spawn(move || {
-                daemon.write_all(answer.as_bytes()).unwrap();
-                daemon.shutdown(Shutdown::Write).unwrap();
-                // Its client is there until it has the answer.
-                let _ = daemon.read(&mut [0; 1024]);
-                socket::wait_until_closed(&daemon);
-            });
-            let got = scope.spawn(move || {
-                let mut got = String::new();
-                client.read_to_string(&mut got).unwrap();
-                got
-            });
-            let (client, daemon) = (&mut client_input, &mut daemon_input);
-            let end = run(&exchange, outgoing, client, daemon, hooks).unwrap();
-            socket::shutdown(client_input.socket(), Shutdown::Both);
-            socket::shutdown(daemon_input.socket(), Shutdown::Both);
-            (end, got.join().unwrap())
-        })
-    }
-
-    #[test]
-    fn a_whole_success_is_reviewed_before_the_client_gets_any_of_it() {
-        let length = "HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}";
-        let chunked =
-            "HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n";
-        let until_close = "HTTP/1.1 201 Created\r\n\r\n{}";
-        let no_body = "HTTP/1.1 204 No Content\r\n\r\n";
-        for (answer, end) in [
-            (length, End::Reusable),
-            (chunked, End::Reusable),
-            (until_close, End::Closed),
-            (no_body, End::Reusable),
-        ] {
-            let mut reviewed = Vec::new();
-            let passed = answered(answer, &mut reviewed, None);
-            assert_eq!(
-                (passed, &*reviewed),
-                ((end, answer.to_owned()), &[answer.to_owned()][..])
-            );
-            let no = "HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n";
-            let passed = answered(answer, &mut reviewed, Some(no));
-            assert_eq!(passed, (end, no.to_owned()));
-        }
-    }
-
-    #[test]
-    fn an_answer_that_is_no_whole_success_passes_as_it_comes() {
-        let no = "HTTP/1.1 409 Conflict\r\nContent-Length: 2\r\n\r\n{}".to_owned();
-        let broken_off = "HTTP/1.1 201 Created\r\nContent-Length: 3\r\n\r\n{}".to_owned();
-        let large = "x".repeat(MAX_REVIEWED_BYTES);
-        let large =
-            format!("HTTP/1.1 200 OK\r\nContent-Length: {MAX_REVIEWED_BYTES}\r\n\r\n{large}");
-        for (answer, end) in [
-            (no, End::Reusable),
-            (broken_off, End::Cut),
-            (large, End::Reusable),
-        ] {
-            let mut reviewed = Vec::new();
-            let (ended, got) = answered(&answer, &mut reviewed, None);
-            assert_eq!((ended, reviewed.len()), (end, 0), "{}", &answer[..20]);
-            assert!(got == answer, "{}", &answer[..20]);
-        }
     }
 }

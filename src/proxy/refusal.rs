@@ -22,6 +22,21 @@ pub(crate) fn unreadable_answer(error: &http1::Error) -> Refusal {
     Refusal::bad_gateway(format!("the daemon's answer cannot be read: {error}"))
 }
 
+/// The refusal where the daemon is gone before it has answered a request of this method, or after it
+/// has sent these bytes of an answer's head. Nobody knows how far it got, and the client must know
+/// that: who asks again without a look may create a second time.
+pub(crate) fn unanswered(method: &str, answer: &[u8]) -> Refusal {
+    let what = match answer {
+        [] => "without an answer",
+        _ => "within the head of its answer",
+    };
+    let doubt = match method {
+        "GET" | "HEAD" => "",
+        _ => "; it may have done what was asked, or not",
+    };
+    Refusal::bad_gateway(format!("the daemon closed the connection {what}{doubt}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::inject::image_memory::ImageMemory;
 use crate::limits::{HEAD_LIMIT, LINGER_LIMIT, REPLY_LIMIT, REWRITTEN_BODY_LIMIT, TURN_AWAY_LIMIT};
 use crate::policy::Policy;
+use crate::proxy::name_locks::NameLocks;
 
 /// What all connections share.
 #[derive(Debug)]
@@ -12,9 +14,17 @@ pub(crate) struct Settings {
     /// The daemon's socket; dialled by its path each time, so that a restarted daemon is found.
     pub(crate) daemon: PathBuf,
     pub(crate) policy: Policy,
-    /// Whether what cannot be labelled is refused.
-    pub(crate) is_strict: bool,
+    pub(crate) shared: Shared,
     pub(crate) client_times: ClientTimes,
+}
+
+/// What creates on all connections know of one another.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    /// The images that are remembered.
+    pub(crate) images: ImageMemory,
+    /// The volumes that a request holds.
+    pub(crate) volumes: NameLocks,
 }
 
 /// How long a client may hold a thread that waits for nobody else.

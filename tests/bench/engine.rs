@@ -42,6 +42,16 @@ impl Image {
         }
     }
 
+    fn id(&mut self) -> String {
+        let request = format!(
+            "GET /images/{}/json HTTP/1.1\r\nHost: docker\r\n\r\n",
+            self.name
+        );
+        let answer = expect(&mut self.conn, &request, "200");
+        let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap();
+        answer["Id"].as_str().unwrap().to_owned()
+    }
+
     fn remove(&mut self, what: &str) {
         let request = format!("DELETE /{what} HTTP/1.1\r\nHost: docker\r\n\r\n");
         self.conn.send(request.as_bytes());
@@ -56,6 +66,9 @@ impl Drop for Image {
             self.remove(&format!("containers/{id}?force=1"));
         }
         let name = self.name.clone();
+        for n in 0..3 {
+            self.remove(&format!("volumes/{}-v{n}", name.replace(':', "-")));
+        }
         self.remove(&format!("images/{name}"));
     }
 }
@@ -68,7 +81,7 @@ pub fn measure(times: &mut Times, rounds: usize) {
     let path = Path::new(engine.strip_prefix("unix://").unwrap_or(&engine));
     let (proxy, _dir) = start(path);
     let mut image = Image::import(connect(path, &proxy).0);
-    let create = create_request(&format!(r#"{{"Image":"{}","Cmd":["x"]}}"#, image.name));
+    let creates = creates(&mut image);
     let mut conns = connect(path, &proxy);
     for _ in 0..rounds {
         let mut ping = |conn: &mut Conn| timed(|| expect(conn, PING, "200"));
@@ -78,20 +91,50 @@ pub fn measure(times: &mut Times, rounds: usize) {
             &mut conns,
             &mut ping,
         );
-        let mut create = |conn: &mut Conn| {
-            let mut answer = Vec::new();
-            let time = timed(|| answer = expect(conn, &create, "201"));
-            let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap();
-            image
-                .containers
-                .push(answer["Id"].as_str().unwrap().to_owned());
-            time
-        };
-        times.add(
-            "a real daemon's create of a container",
-            N_CREATES,
-            &mut conns,
-            &mut create,
-        );
+        for (what, request) in &creates {
+            let mut create = |conn: &mut Conn| {
+                let mut answer = Vec::new();
+                let time = timed(|| answer = expect(conn, request, "201"));
+                let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap();
+                image
+                    .containers
+                    .push(answer["Id"].as_str().unwrap().to_owned());
+                time
+            };
+            times.add(what, N_CREATES, &mut conns, &mut create);
+        }
     }
+}
+
+/// The creates that are measured, and what each is called.
+fn creates(image: &mut Image) -> Vec<(&'static str, String)> {
+    let (name, id) = (image.name.clone(), image.id());
+    let binds = |count: usize, mode: &str| {
+        let bind = |n| format!("\"{}-v{n}:/v{n}{mode}\"", name.replace(':', "-"));
+        (0..count).map(bind).collect::<Vec<_>>().join(",")
+    };
+    let create = |image: &str, binds: &str| {
+        create_request(&format!(
+            r#"{{"Image":"{image}","Cmd":["x"],"HostConfig":{{"Binds":[{binds}]}}}}"#
+        ))
+    };
+    vec![
+        (
+            "a real daemon's create by an image's tag",
+            create(&name, ""),
+        ),
+        ("a real daemon's create by an image's ID", create(&id, "")),
+        (
+            "a real daemon's create by a tag, with one named volume",
+            create(&name, &binds(1, "")),
+        ),
+        (
+            "a real daemon's create by a tag, with three named volumes",
+            create(&name, &binds(3, "")),
+        ),
+        (
+            "a real daemon's create by a tag, with three named volumes and `z`",
+            create(&name, &binds(3, ":z")),
+        ),
+    ]
 }

@@ -22,6 +22,7 @@ mod property;
 mod raw_creates;
 mod streams;
 mod transfers;
+mod two_jobs;
 
 use std::process::ExitCode;
 
@@ -57,7 +58,8 @@ fn main() -> ExitCode {
         Trial::test(name, run).with_ignored_flag(!has_engine)
     };
     // These look at all objects of the engine, so nothing else may use it meanwhile.
-    let alone: Vec<Trial> = property::tests().into_iter().map(trial).collect();
+    let alone = property::tests().into_iter().chain(two_jobs::tests());
+    let alone: Vec<Trial> = alone.map(trial).collect();
     let mut count = alone.len();
     let has_failed = libtest_mimic::run(&args, alone).has_failed();
     let mut tests: Vec<Trial> = [

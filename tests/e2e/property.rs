@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Read, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
@@ -59,7 +61,11 @@ fn random_creates() {
         let seed = seed + count;
         count += 1;
         let requests = Generator::new(seed, &case.job, &container).requests();
-        let answers = send(&case, &requests);
+        let answers = if seed % 4 == 0 && !engine().is_podman() {
+            send_while_volumes_go(&case, &requests)
+        } else {
+            send(&case, &requests)
+        };
         let mut known = before.clone();
         let new = new_things(&mut known);
         for thing in &new {
@@ -154,6 +160,24 @@ fn send(case: &Case, requests: &[u8]) -> Vec<u8> {
     answers
 }
 
+/// As [`send`], while somebody else deletes the volumes of these requests as fast as can be.
+fn send_while_volumes_go(case: &Case, requests: &[u8]) -> Vec<u8> {
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::SeqCst) {
+                for n in 1..=4 {
+                    let target = format!("/volumes/{}-r{n}", case.job);
+                    engine().ask("DELETE", &target, None);
+                }
+            }
+        });
+        let answers = send(case, requests);
+        is_over.store(true, Ordering::SeqCst);
+        answers
+    })
+}
+
 /// A generator of random requests. The same seed gives the same requests.
 struct Generator<'a> {
     state: u64,
@@ -209,7 +233,7 @@ impl<'a> Generator<'a> {
         let (path, query, content_type, body) = match self.below(100) {
             0..45 => (
                 "/containers/create",
-                format!("name={}", self.name()),
+                self.container_query(),
                 "application/json",
                 self.container().into_bytes(),
             ),
@@ -420,11 +444,37 @@ impl<'a> Generator<'a> {
 
     fn path(&mut self) -> &'static str {
         if self.chance(10) {
-            return self.pick(&["a", "/", "", r"/f\ud800", "/g:h", "/i\\\\j"]);
+            return self.pick(&[
+                "a",
+                "/",
+                "",
+                r"/f\ud800",
+                "/g:h",
+                r"/i\\j",
+                r"\\k",
+                r"\\/l",
+                "m:",
+            ]);
         }
         self.pick(&[
-            "/a", "/a/", "//b", "/b", "/c/../a", "/d/.", r"\/e", r"/\u0061", "/é", "/a b",
+            "/a", "/a/", "//b", "/b", "/b//", "/c/../a", "/d/.", r"\/e", r"/\u0061", "/é", "/a b",
         ])
+    }
+
+    fn container_query(&mut self) -> String {
+        let name = self.name();
+        let platform = self.pick(&[
+            "",
+            "",
+            "",
+            "&platform=",
+            "&platform=linux",
+            "&platform=linux%2Famd64",
+            "&platform=linux/x86_64",
+            "&platform=linux%2Farm64%2Fv8",
+            "&platform=a%2F",
+        ]);
+        format!("name={name}{platform}")
     }
 
     fn container(&mut self) -> String {
@@ -445,6 +495,10 @@ impl<'a> Generator<'a> {
                 r#"["B"]"#,
                 r#"["NAME:/n:ro","B",null]"#,
                 r#"["/tmp:A","N\u0041ME:B"]"#,
+                r#"["NAME:/n:z","NAME:A:Z,ro"]"#,
+                r#"["NAME:A:z","B"]"#,
+                r#"["NAME:/n:nocopy",":B"]"#,
+                r#"["NAME:B:RO"]"#,
             ]);
             let binds = binds
                 .replace("NAME", &name)

@@ -26,9 +26,9 @@ const LOAD_CHUNKED: &str =
 
 /// A create that needs a subrequest.
 const RUN: &str = "POST /containers/create HTTP/1.1\r\nHost: docker\r\n\
-     Content-Type: application/json\r\nContent-Length: 13\r\n\r\n{\"Image\":\"i\"}";
+     Content-Type: application/json\r\nContent-Length: 76\r\n\r\n{\"Image\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"}";
 /// The subrequest for [`RUN`].
-const SUBREQUEST: &str = "GET /images/i/json HTTP/1.1\r\nHost: docker\r\n\r\n";
+const SUBREQUEST: &str = "GET /images/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/json HTTP/1.1\r\nHost: docker\r\n\r\n";
 /// The response to [`SUBREQUEST`].
 const IMAGE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
 
@@ -294,7 +294,7 @@ fn surplus_bytes_of_the_daemon_do_not_answer_the_next_request() {
     let mut next = daemon.accept();
     assert_eq!(
         next.request().text(),
-        "{\"Image\":\"i\",\"Labels\":{\"job\":\"42\"}}"
+        "{\"Image\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"Labels\":{\"job\":\"42\"}}"
     );
     next.send(OK);
     client.expect(OK);

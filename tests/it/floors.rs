@@ -10,7 +10,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     // Values.
     ("error", &[]),
     ("limits", &[]),
-    ("text", &[]),
+    ("text", &["limits"]),
     ("labels", &["error"]),
     ("policy", &["labels"]),
     // Formats and protocols: no labels, no refusals, and not each other.
@@ -27,7 +27,9 @@ const FLOORS: &[(&str, &[&str])] = &[
     // Sockets and connections. What is JSON is the injector's business.
     (
         "proxy",
-        &["error", "limits", "policy", "http1", "http2", "inject"],
+        &[
+            "error", "limits", "text", "policy", "http1", "http2", "inject",
+        ],
     ),
     // The program.
     ("options", &["error", "limits", "labels", "proxy"]),

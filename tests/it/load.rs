@@ -499,7 +499,7 @@ fn one_create_makes_a_limited_number_of_volumes() {
     let daemon = FakeDaemon::new();
     daemon.serve_ok();
     let (proxy, _dir) = start(&daemon, &[]);
-    let binds: Vec<String> = (0..1001).map(|i| format!("\"v{i}:/{i}\"")).collect();
+    let binds: Vec<String> = (0..1001).map(|i| format!("\"v{i}:/{i}:z\"")).collect();
     let body = format!("{{\"HostConfig\":{{\"Binds\":[{}]}}}}", binds.join(","));
     let mut client = proxy.client();
     client.send(format!(

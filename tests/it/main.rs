@@ -6,6 +6,7 @@
 
 mod daemon;
 
+mod check;
 mod cli;
 mod creates;
 mod daemon_fails;

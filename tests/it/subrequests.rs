@@ -7,13 +7,13 @@ use crate::daemon::{FakeDaemon, OK, PING, expect_error, pair};
 
 /// A create that needs a subrequest.
 const CREATE: &str = "POST /v1.41/containers/create HTTP/1.1\r\nHost: docker\r\n\
-     Content-Type: application/json\r\nContent-Length: 13\r\n\r\n{\"Image\":\"i\"}";
+     Content-Type: application/json\r\nContent-Length: 76\r\n\r\n{\"Image\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"}";
 /// The subrequest for [`CREATE`].
-const SUBREQUEST: &str = "GET /v1.41/images/i/json HTTP/1.1\r\nHost: docker\r\n\r\n";
+const SUBREQUEST: &str = "GET /v1.41/images/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/json HTTP/1.1\r\nHost: docker\r\n\r\n";
 /// A response to [`SUBREQUEST`]: the image declares a volume.
 const VOLUMES: &str = r#"{"Config":{"Volumes":{"/data":{}}}}"#;
 /// The body that the daemon should receive for [`CREATE`] after [`VOLUMES`].
-const LABELLED: &str = r#"{"Image":"i","HostConfig":{"Mounts":[{"Type":"volume","Target":"/data","VolumeOptions":{"Labels":{"com.docker.volume.anonymous":"","job":"42"}}}]},"Labels":{"job":"42"}}"#;
+const LABELLED: &str = r#"{"Image":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","HostConfig":{"Mounts":[{"Type":"volume","Target":"/data","VolumeOptions":{"Labels":{"com.docker.volume.anonymous":"","job":"42"}}}]},"Labels":{"job":"42"}}"#;
 
 fn answer(fields: &str, body: &str) -> String {
     let length = body.len();
@@ -248,7 +248,7 @@ fn errors_of_any_form_answer_the_create() {
 
 /// A create of a container with a named volume, which the proxy creates first.
 const WITH_VOLUME: &str = "POST /v1.41/containers/create HTTP/1.1\r\nHost: docker\r\n\
-     Content-Type: application/json\r\nContent-Length: 41\r\n\r\n{\"HostConfig\":{\"Binds\":[\"volume:/data\"]}}";
+     Content-Type: application/json\r\nContent-Length: 43\r\n\r\n{\"HostConfig\":{\"Binds\":[\"volume:/data:z\"]}}";
 
 /// Returns a client and the daemon's end of its connection, which has served a request before.
 fn kept(proxy: &Proxy, daemon: &FakeDaemon) -> (Wire, Wire) {

@@ -7,9 +7,10 @@ use std::collections::HashSet;
 
 use super::host_mounts::{HostMounts, VolumeDriver, Wanted};
 use crate::error::Refusal;
-use crate::inject::mounts::free;
+use crate::inject::expected::Before;
+use crate::inject::mounts::{free, is_volume};
 use crate::inject::request::{Create, Rejection};
-use crate::inject::volume_store::VolumeStore;
+use crate::inject::volume_store::{NewVolume, VolumeStore};
 use crate::json::{self, List, Object};
 use crate::text::clean_path;
 
@@ -34,6 +35,15 @@ enum Bound {
     Anonymous(usize, String),
 }
 
+impl Bound {
+    fn name(&self) -> Option<&String> {
+        match self {
+            Bound::Named(name) => Some(name),
+            Bound::Anonymous(..) => None,
+        }
+    }
+}
+
 impl VolumeDriver for PodmanVolumes {
     fn prepare(
         host: &mut HostMounts<'_>,
@@ -56,6 +66,11 @@ impl VolumeDriver for PodmanVolumes {
             check_path(&path)?;
             added.push(path);
         }
+        let sources = mounted.iter().map(|mount| &mount.source);
+        let names = bound.iter().filter_map(Bound::name);
+        for name in sources.chain(names).filter(|name| !name.is_empty()) {
+            create.check.name_volume(name, Before::Wanted)?;
+        }
         Ok(PodmanVolumes {
             mounted,
             bound,
@@ -64,25 +79,33 @@ impl VolumeDriver for PodmanVolumes {
     }
 
     fn create(self, host: &mut HostMounts<'_>, create: &mut Create<'_>) -> Result<(), Rejection> {
-        let mut store = VolumeStore::new(create);
+        if self.mounted.is_empty() && self.bound.is_empty() && self.added.is_empty() {
+            return Ok(());
+        }
+        let mut store = VolumeStore::open(create)?;
+        let plain = NewVolume::default();
         for mount in self.mounted {
+            let volume = NewVolume {
+                labels: &mount.labels,
+                ..NewVolume::default()
+            };
             if mount.source.is_empty() {
-                let name = json::string(&store.anonymous(&mount.labels, &[])?);
+                let name = json::string(&store.anonymous(&volume)?);
                 host.mounts.set_member(mount.index, "Source", name)?;
             } else {
-                store.named(&mount.source, &mount.labels, &[])?;
+                store.named(&mount.source, &volume)?;
             }
         }
         for bound in self.bound {
             match bound {
-                Bound::Named(name) => store.named(&name, &[], &[])?,
+                Bound::Named(name) => store.named(&name, &plain)?,
                 Bound::Anonymous(index, path) => {
-                    host.binds[index] = format!("{}:{path}", store.anonymous(&[], &[])?);
+                    host.binds[index] = format!("{}:{path}", store.anonymous(&plain)?);
                 }
             }
         }
         for path in self.added {
-            let name = store.anonymous(&[], &[])?;
+            let name = store.anonymous(&plain)?;
             host.binds.push(format!("{name}:{path}"));
         }
         Ok(())
@@ -93,8 +116,7 @@ impl VolumeDriver for PodmanVolumes {
 fn read_mounts(mounts: &List<'_>, taken: &mut HashSet<String>) -> Result<Vec<Mounted>, Refusal> {
     let mut found = Vec::new();
     for (index, mount) in mounts.iter().enumerate() {
-        let Some(mount) = mount? else { continue };
-        let kind = option(&mount, "Type")?;
+        let mount = mount?.ok_or_else(|| mounts.wrong_entry())?;
         let source = option(&mount, "Source")?;
         taken.insert(clean_path(&option(&mount, "Target")?));
         option(&mount, "Consistency")?;
@@ -102,7 +124,7 @@ fn read_mounts(mounts: &List<'_>, taken: &mut HashSet<String>) -> Result<Vec<Mou
         option(&options, "Propagation")?;
         let options: Object<'_> = mount.get("VolumeOptions", "an object")?;
         option(&options, "Subpath")?;
-        if kind == "volume" {
+        if is_volume(&mount)? {
             let labels = options.string_map("Labels")?;
             found.push(Mounted {
                 index,
@@ -127,30 +149,46 @@ fn option(object: &Object<'_>, field: &'static str) -> Result<String, Refusal> {
 }
 
 /// The volumes in `Binds` (`GenVolumeMounts` in pkg/specgen/volumes.go). Adds to `taken` where all
-/// entries are mounted.
+/// entries are mounted. An entry that does not fit the grammar is refused, and so are two anonymous
+/// volumes at one path, before there are any.
 fn read_binds(binds: &[String], taken: &mut HashSet<String>) -> Result<Vec<Bound>, Refusal> {
     let mut found = Vec::new();
+    let mut anonymous = HashSet::new();
     for (index, bind) in binds.iter().enumerate() {
         let parts: Vec<&str> = bind.split(':').collect();
         let path = match parts[..] {
             [path] => {
                 let path = clean_path(path);
                 check_path(&path)?;
+                if !anonymous.insert(path.clone()) {
+                    return Err(wrong_bind(bind, "has the target of another one"));
+                }
                 found.push(Bound::Anonymous(index, path.clone()));
                 path
             }
-            [source, path] | [source, path, _] => {
-                if !source.is_empty() && !source.starts_with(['/', '.']) {
+            ["", ..] => return Err(wrong_bind(bind, "has an empty source")),
+            [source, path] | [source, path, _] if path.starts_with('/') => {
+                // What begins with one of these is a path of the host.
+                if !source.starts_with(['/', '.']) {
                     found.push(Bound::Named(source.to_owned()));
                 }
                 clean_path(path)
             }
-            // Podman refuses all others.
-            _ => continue,
+            [_, _] | [_, _, _] => {
+                return Err(wrong_bind(bind, "has a target that is not absolute"));
+            }
+            _ => return Err(wrong_bind(bind, "has more than three parts")),
         };
         taken.insert(path);
     }
     Ok(found)
+}
+
+fn wrong_bind(bind: &str, what: &str) -> Refusal {
+    Refusal::bad_request(format!(
+        "the entry {bind:?} of Binds {what}; write SOURCE:TARGET or SOURCE:TARGET:MODE, with an \
+         absolute TARGET"
+    ))
 }
 
 /// Checks that an entry of `Binds` can stand for a volume at this path.
@@ -188,7 +226,7 @@ mod tests {
     #[test]
     fn named_volumes_are_created_first_and_nothing_else_changes() {
         let mut daemon = podman(NO_VOLUMES);
-        let body = r#"{"Image":"i","HostConfig":{"Binds":["v:/a","v:/b:ro","/h:/c","./r:/d",":/e","a:b:c:d"],"Mounts":[{"Type":"volume","Source":"w","Target":"/f","VolumeOptions":{"Labels":{"x":"y","ci.job":"1"}}},{"Type":"bind","Source":"/s","Target":"/g"},null],"VolumeDriver":"d"}"#;
+        let body = r#"{"Image":"i","HostConfig":{"Binds":["v:/a","v:/b:ro","/h:/c","./r:/d"],"Mounts":[{"Type":"volume","Source":"w","Target":"/f","VolumeOptions":{"Labels":{"x":"y","ci.job":"1"}}},{"Type":"bind","Source":"/s","Target":"/g"}],"VolumeDriver":"d"}"#;
         let labelled = labelled(&format!("{body}}}"), &mut daemon).unwrap();
         assert_eq!(labelled, format!("{body},\"Labels\":{{{FORCED}}}}}"));
         let w = format!("{CREATE} {{\"Name\":\"w\",\"Labels\":{{\"x\":\"y\",{FORCED}}}}}");
@@ -203,7 +241,7 @@ mod tests {
         assert_eq!(
             labelled(body, &mut daemon).unwrap(),
             format!(
-                r#"{{"Image":"i","Volumes":{{"/own":{{}},"/bind/":{{}}}},"HostConfig":{{"Tmpfs":{{"/t":"size=1m"}},"Binds":["made:/bind","made:/own","made:/img"],"Mounts":[{{"Type":"volume","Target":"/m","Source":"made"}}]}},"Labels":{{{FORCED}}}}}"#
+                r#"{{"Image":"i","HostConfig":{{"Tmpfs":{{"/t":"size=1m"}},"Binds":["made:/bind","made:/own","made:/img"],"Mounts":[{{"Type":"volume","Target":"/m","Source":"made"}}]}},"Volumes":{{"/bind":{{}},"/own":{{}}}},"Labels":{{{FORCED}}}}}"#
             )
         );
         assert_eq!(daemon.asked[1..], [(); 4].map(|()| anonymous()));
@@ -229,6 +267,16 @@ mod tests {
             r#""Volumes":{"data":{}}"#,
             r#""Volumes":{"/":{}}"#,
             r#""HostConfig":{"Binds":["v:/x","data"]}"#,
+            r#""HostConfig":{"Binds":["v:/x","w:data"]}"#,
+            r#""HostConfig":{"Binds":["v:/x","w:\\data:ro"]}"#,
+            r#""HostConfig":{"Binds":["v:/x","\\data"]}"#,
+            r#""HostConfig":{"Binds":["v:/x",":/e"]}"#,
+            r#""HostConfig":{"Binds":["v:/x","a:/b:c:d"]}"#,
+            r#""HostConfig":{"Binds":["v:/x","/iv","/iv/"]}"#,
+            r#""HostConfig":{"Binds":["v:/x",null]}"#,
+            r#""HostConfig":{"Mounts":[{"Type":"volume","Source":"a","Target":"/x"},null]}"#,
+            r#""HostConfig":{"Mounts":[{"Source":"a","Target":"/x"}]}"#,
+            r#""HostConfig":{"Mounts":[{"Type":"Volume","Source":"a","Target":"/x"}]}"#,
             r#""HostConfig":{"Mounts":[{"Type":"volume","Source":"a,source=b","Target":"/x"}]}"#,
             r#""HostConfig":{"Mounts":[{"Type":"volume","Source":"a","Target":"/x,src=b"}]}"#,
             r#""HostConfig":{"Mounts":[{"Target":"/x","Source":"a,type=volume"}]}"#,
@@ -255,6 +303,7 @@ mod tests {
         let mut no = daemon().on(CREATE, 500, "{}").podman();
         assert_eq!(status(labelled(body, &mut no)), 500);
         let mut nameless = daemon().on(CREATE, 201, "{}").podman();
+        let body = r#"{"Image":"i","HostConfig":{"Binds":["/x"]}}"#;
         assert_eq!(reason(labelled(body, &mut nameless)), Reason::BadDaemon);
     }
 

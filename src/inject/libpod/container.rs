@@ -3,6 +3,7 @@
 use super::spec;
 use crate::error::Refusal;
 use crate::http1::percent::{encode, is_unreserved};
+use crate::inject::expected::Thing;
 use crate::inject::mounts::targets;
 use crate::inject::recipe::{Body, Recipe};
 use crate::inject::request::{Create, Empty, Rejection};
@@ -23,6 +24,7 @@ pub(crate) static RECIPE: Recipe = Recipe {
 fn label(create: &mut Create<'_>) -> Result<(), Rejection> {
     create.edit_body(Empty::IsError, |container, create| {
         create.request.name = container.last("name");
+        create.check.expect(Thing::LibpodContainer);
         let image = image_with_volumes(container)?;
         let pod: String = container.get("pod", "a string")?;
         let pod = Pod::ask(&pod, create)?;
@@ -33,11 +35,12 @@ fn label(create: &mut Create<'_>) -> Result<(), Rejection> {
     })
 }
 
-/// The image whose volumes count, if there is one.
+/// The image whose volumes count, if there is one (`getImageVolumes` in podman
+/// pkg/specgen/generate/storage.go).
 fn image_with_volumes(container: &Object<'_>) -> Result<String, MemberError> {
     let text = |name| container.get::<String>(name, "a string");
     let mode = text("image_volume_mode")?.to_ascii_lowercase();
-    if text("rootfs")?.is_empty() && matches!(&*mode, "" | "anonymous") {
+    if text("rootfs")?.is_empty() && !matches!(&*mode, "ignore" | "tmpfs") {
         text("image")
     } else {
         Ok(String::new())
@@ -127,6 +130,7 @@ mod tests {
         }
         for body in [
             r#"{"image":"i","image_volume_mode":"Anonymous"}"#,
+            r#"{"image":"i","image_volume_mode":"other"}"#,
             r#"{"image":"i"}"#,
         ] {
             let mut daemon = daemon("{\"/x\":{}}");
@@ -181,6 +185,6 @@ mod tests {
         };
         refused(r#"{"image":"i"}"#, IMAGE);
         refused(r#"{"pod":"p"}"#, POD);
-        refused(r#"{"volumes":[{"Name":"v"}]}"#, CREATE);
+        refused(r#"{"volumes":[{"Name":"v","Dest":"/a"}]}"#, CREATE);
     }
 }

@@ -1,6 +1,7 @@
 //! Pods, and with each its infra container.
 
 use super::spec;
+use crate::inject::expected::Thing;
 use crate::inject::recipe::{Body, Recipe};
 use crate::inject::request::{Create, Empty, Rejection};
 use crate::json;
@@ -20,6 +21,7 @@ pub(crate) static RECIPE: Recipe = Recipe {
 fn label(create: &mut Create<'_>) -> Result<(), Rejection> {
     create.edit_body(Empty::IsError, |pod, create| {
         create.request.name = pod.last("name");
+        create.check.expect(Thing::Pod);
         let has_infra = !pod.get::<bool>("no_infra", "a boolean")?;
         let image = if has_infra {
             pod.get("infra_image", "a string")?
@@ -44,6 +46,7 @@ mod tests {
         let image = r#"{"Config":{"Volumes":{"/img":{}}}}"#;
         let mut daemon = Script::default()
             .on("GET /v1.41/libpod/images/i/json", 200, image)
+            .on("GET /v1.41/libpod/pods/p/json", 404, "")
             .on("POST /v1.41/volumes/create", 201, r#"{"Name":"made"}"#);
         let client = r#"{"name":"p","infra_image":"i","volumes":[{"Dest":"/a"}]}"#;
         let policy = Policy {

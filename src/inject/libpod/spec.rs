@@ -4,11 +4,13 @@
 use std::collections::HashSet;
 
 use crate::error::Refusal;
-use crate::inject::mounts::{Image, free, targets};
+use crate::inject::expected::Before;
+use crate::inject::image_memory::Image;
+use crate::inject::mounts::{free, targets};
 use crate::inject::overlay::lay_labels;
 use crate::inject::request::{Create, Rejection};
 use crate::inject::socket_mounts;
-use crate::inject::volume_store::VolumeStore;
+use crate::inject::volume_store::{NewVolume, VolumeStore};
 use crate::json::{self, List, MemberError, Object};
 use crate::text::clean_path;
 
@@ -37,7 +39,7 @@ struct Volumes<'a> {
     /// The member `volumes`.
     list: List<'a>,
     /// Its entries.
-    given: Vec<Option<Volume>>,
+    given: Vec<Volume>,
     /// Where those of the image are mounted, without those that something else is mounted over.
     image: Vec<String>,
 }
@@ -56,20 +58,27 @@ impl<'a> Volumes<'a> {
 
         let list = spec.list("volumes")?;
         let read = |entry: Result<Option<Object<'_>>, MemberError>| {
-            entry?.map(|entry| Volume::read(&entry)).transpose()
+            Volume::read(&entry?.ok_or_else(|| list.wrong_entry())?)
         };
-        let given: Vec<Option<Volume>> = list.iter().map(read).collect::<Result<_, _>>()?;
-        let paths = given.iter().flatten().map(|volume| volume.path.clone());
+        let given: Vec<Volume> = list.iter().map(read).collect::<Result<_, _>>()?;
+        let paths = given.iter().map(|volume| volume.path.clone());
         let mut taken: HashSet<String> = taken.into_iter().chain(paths).collect();
         taken.extend(targets(&mounts, "destination")?);
         taken.extend(targets(&spec.list("overlay_volumes")?, "destination")?);
         let from: Vec<String> = spec.get("volumes_from", "a list of strings")?;
-        let image = Image::ask(image, "/libpod/images", create)?.volumes;
+        create.check.expect_from(&from);
+        for volume in given.iter().filter(|volume| !volume.name.is_empty()) {
+            create.check.name_volume(&volume.name, Before::Wanted)?;
+        }
+        let image = Image::of_container(image, "/libpod/images", None, create)?.volumes;
         let image = free(image, &mut taken, &from, create)?;
-        if let Some(path) = image.iter().find(|path| !path.starts_with('/')) {
-            let what = format!(
-                "the volume of the image at {path:?} cannot be labelled; it has no full path"
-            );
+        let given_paths = given.iter().map(|volume| &volume.path);
+        if let Some(path) = given_paths
+            .chain(&image)
+            .find(|path| !path.starts_with('/'))
+        {
+            let what =
+                format!("the volume at {path:?} cannot be labelled; its path must be absolute");
             return Err(Refusal::bad_request(what).into());
         }
         Ok(Volumes { list, given, image })
@@ -77,19 +86,28 @@ impl<'a> Volumes<'a> {
 
     /// Creates the volumes, and puts the names of the anonymous ones into the spec.
     fn create(mut self, spec: &mut Object<'_>, create: &mut Create<'_>) -> Result<(), Rejection> {
-        let mut store = VolumeStore::new(create);
+        if self.given.is_empty() && self.image.is_empty() {
+            return Ok(());
+        }
+        let mut store = VolumeStore::open(create)?;
         for (index, volume) in self.given.iter().enumerate() {
-            let Some(volume) = volume else { continue };
+            let new = NewVolume {
+                options: &volume.driver_options,
+                ..NewVolume::default()
+            };
             if volume.name.is_empty() {
-                let name = json::string(&store.anonymous(&[], &volume.driver_options)?);
+                let name = json::string(&store.anonymous(&new)?);
                 self.list.set_member(index, "Name", name)?;
             } else {
-                store.named(&volume.name, &[], &volume.driver_options)?;
+                store.named(&volume.name, &new)?;
             }
         }
         for path in &self.image {
             let mut volume = Object::default();
-            volume.set("Name", json::string(&store.anonymous(&[], &[])?));
+            volume.set(
+                "Name",
+                json::string(&store.anonymous(&NewVolume::default())?),
+            );
             volume.set("Dest", json::string(path));
             volume.set("Options", IMAGE_VOLUME_OPTIONS.to_owned());
             self.list.push(&volume);
@@ -99,7 +117,7 @@ impl<'a> Volumes<'a> {
     }
 }
 
-/// An entry of `volumes`. Podman refuses `null`.
+/// An entry of `volumes`.
 struct Volume {
     /// Its name; an anonymous one has none.
     name: String,
@@ -135,6 +153,7 @@ mod tests {
 
     const CREATE: &str = "POST /v1.41/volumes/create";
     const IMAGE: &str = "GET /v1.41/libpod/images/i/json";
+    const TAKEN: &str = "GET /v1.41/libpod/containers/c/json";
 
     fn daemon(image: &str) -> Script {
         let image = format!("{{\"Config\":{{\"Volumes\":{image}}}}}");
@@ -150,10 +169,10 @@ mod tests {
 
     #[test]
     fn the_volumes_of_a_container_are_created_first() {
-        let mut daemon = daemon(r#"{"/img/":{},"/a":{},"/bind":{},"/over":{}}"#);
-        let body = r#"{"name":"c","image":"i","volumes":[{"Name":"v","Dest":"/a/","Options":["ro","volume-opt=type=tmpfs"]},{"Name":"","Dest":"/b"},null],"mounts":[{"destination":"/bind"}],"overlay_volumes":[{"destination":"/over"}],"labels":{"a":"b"}}"#;
+        let mut daemon = daemon(r#"{"/img/":{},"/a":{},"/bind":{},"/over":{}}"#).on(TAKEN, 404, "");
+        let body = r#"{"name":"c","image":"i","volumes":[{"Name":"v","Dest":"/a/","Options":["ro","volume-opt=type=tmpfs"]},{"Name":"","Dest":"/b"}],"mounts":[{"destination":"/bind"}],"overlay_volumes":[{"destination":"/over"}],"labels":{"a":"b"}}"#;
         let expected = format!(
-            r#"{{"name":"c","image":"i","mounts":[{{"destination":"/bind"}}],"overlay_volumes":[{{"destination":"/over"}}],"labels":{{"a":"b",{FORCED}}},"volumes":[{{"Name":"v","Dest":"/a/","Options":["ro","volume-opt=type=tmpfs"]}},{{"Dest":"/b","Name":"made"}},null,{{"Name":"made","Dest":"/img","Options":["rprivate","rw","nodev","exec"]}}]}}"#
+            r#"{{"name":"c","image":"i","mounts":[{{"destination":"/bind"}}],"overlay_volumes":[{{"destination":"/over"}}],"labels":{{"a":"b",{FORCED}}},"volumes":[{{"Name":"v","Dest":"/a/","Options":["ro","volume-opt=type=tmpfs"]}},{{"Dest":"/b","Name":"made"}},{{"Name":"made","Dest":"/img","Options":["rprivate","rw","nodev","exec"]}}]}}"#
         );
         assert_eq!(container(body, &mut daemon).unwrap(), expected);
         let named = format!(
@@ -163,7 +182,7 @@ mod tests {
             format!(r#"{CREATE} {{"Labels":{{"com.docker.volume.anonymous":"",{FORCED}}}}}"#);
         assert_eq!(
             daemon.asked,
-            [IMAGE, &named, &anonymous, &anonymous].map(str::to_owned)
+            [IMAGE, TAKEN, &named, &anonymous, &anonymous].map(str::to_owned)
         );
     }
 
@@ -182,6 +201,8 @@ mod tests {
             "[]",
             r#"{"volumes":{}}"#,
             r#"{"volumes":[7]}"#,
+            r#"{"volumes":[{"Name":"v","Dest":"/a"},null]}"#,
+            r#"{"volumes":[{"Name":"v","Dest":"/a"},{"Name":"w","Dest":"b"}]}"#,
             r#"{"volumes":[],"Volumes":[]}"#,
             r#"{"volumes":[{"Name":"a","name":"b"}]}"#,
             r#"{"volumes":[{"Name":"v","Dest":"/a"}],"labels":[]}"#,

@@ -327,7 +327,7 @@ fn assert_refused(response: &Message, status: u16, why: &str) {
 }
 
 /// Percent-encodes a value of a query.
-fn encoded(text: &str) -> String {
+pub fn encoded(text: &str) -> String {
     let byte = |byte: u8| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => char::from(byte).to_string(),
         _ => format!("%{byte:02X}"),

@@ -1,5 +1,7 @@
 //! Volumes that come with a container, and volumes that are created on their own.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 use support::{Kind, wait_until};
 
@@ -18,12 +20,14 @@ pub fn cases() -> Vec<Covered> {
     let mut cases: Vec<Covered> = [
         ("Binds, named", binds as fn()),
         ("Binds, named, with a driver", binds_with_driver),
+        ("Binds, named, with z and consistency", binds_of_their_own),
         ("Binds, anonymous", anonymous_binds),
         ("Mounts with a source", mounts_with_source),
         ("Mounts without a source", mounts_without_source),
         ("Mounts with labels of their own", mounts_with_labels),
         ("Mounts with a driver", mounts_with_driver),
         ("Volumes", volumes),
+        ("Volumes with a slash at the end", volumes_with_slash),
         ("Volumes that name one path twice", volumes_twice),
         ("VOLUMEs of the image", image_volumes),
         ("VOLUMEs of the image that a tag or ID names", image_by_id),
@@ -75,6 +79,24 @@ pub fn cases() -> Vec<Covered> {
             same_inspect,
         ),
         rule(CREATE, "an existing volume is unchanged", On::Any, existing),
+        rule(
+            CREATE,
+            "Binds that no daemon should understand are refused",
+            On::Any,
+            wrong_binds,
+        ),
+        rule(
+            CREATE,
+            "a target that is bound twice is refused",
+            On::Any,
+            bound_twice,
+        ),
+        rule(
+            CREATE,
+            "a clone of what inspect shows may bind its anonymous volumes",
+            On::Docker,
+            clone_of_inspect,
+        ),
         rule(CREATE, "prune removes anonymous volumes", On::Any, prune),
         rule(
             "POST /containers/*/start",
@@ -113,6 +135,13 @@ fn binds_with_driver() {
     host_config(
         json!({"Binds": ["{job}-a:/a"], "VolumeDriver": "local"}),
         &["/a"],
+    );
+}
+
+fn binds_of_their_own() {
+    host_config(
+        json!({"Binds": ["{job}-a:/a:z", "{job}-a:/a2:Z,ro", "{job}-b:/b:nocopy", "{job}-c:/c:z"]}),
+        &["/a", "/a2", "/b", "/c"],
     );
 }
 
@@ -200,6 +229,13 @@ fn assert_duplicate(case: &Case, body: &Value) {
     assert!(text.contains("duplicate mount destination"), "{text}");
 }
 
+fn volumes_with_slash() {
+    let case = Case::new();
+    let body = json!({"Image": engine().image, "Volumes": {"/an/": {}, "/b//c": {}}});
+    let container = case.create("c", &body);
+    case.assert_container(&container, &["/an", "/b/c"]);
+}
+
 fn volumes_twice() {
     let case = Case::new();
     let mut body = json!({
@@ -273,8 +309,26 @@ fn volumes_from() {
         &json!({"Image": engine().image, "Volumes": {"/v": {}}}),
     );
     let before = case.assert_container(&first, &["/v"]);
-    let body = json!({"Image": image, "HostConfig": {"VolumesFrom": [format!("{first}:ro")]}});
-    let second = case.create("second", &body);
+    for (name, from) in [
+        ("slash", format!("/{first}")),
+        ("second", format!("{first}:ro")),
+    ] {
+        if name == "slash" && engine().is_podman() {
+            continue;
+        }
+        volumes_from_first(&case, &image, name, &from, &before);
+    }
+}
+
+fn volumes_from_first(
+    case: &Case,
+    image: &str,
+    name: &str,
+    from: &str,
+    before: &BTreeMap<String, String>,
+) {
+    let body = json!({"Image": image, "HostConfig": {"VolumesFrom": [from]}});
+    let second = case.create(name, &body);
     let after = case.assert_container(&second, &["/v", "/w"]);
     assert_eq!(after["/v"], before["/v"]);
     assert_ne!(after["/w"], before["/v"]);
@@ -471,9 +525,12 @@ fn same_inspect() {
     let (status, answer) = engine().ask("POST", &target, Some(&body.to_string()));
     assert_eq!(status, 201, "{answer}");
     let proxied = case.create("proxied", &body);
-    let plain = shown(&plain);
+    let mut plain = shown(&plain);
     let mut proxied = shown(&proxied);
-    // Only entries in Mounts can carry labels, so the proxy adds the anonymous volumes there.
+    // Only entries in Mounts can carry labels, so the proxy adds the anonymous volumes there, and
+    // moves the named ones.
+    let binds = [&mut plain, &mut proxied].map(|shown| shown["HostConfig"]["Binds"].take());
+    assert_eq!(binds, [body["HostConfig"]["Binds"].clone(), json!([])]);
     let added = proxied["HostConfig"]["Mounts"].take();
     let mut added: Vec<&str> = added
         .as_array()
@@ -482,22 +539,23 @@ fn same_inspect() {
         .filter_map(|mount| mount["Target"].as_str())
         .collect();
     added.sort_unstable();
-    assert_eq!(added, ["/a", "/v"]);
+    assert_eq!(added, ["/a", "/n", "/v"]);
     let host = proxied["HostConfig"].as_object_mut().unwrap();
     host.remove("Mounts");
     assert_eq!(proxied, plain);
 }
 
 /// Returns what inspect shows, without what differs from container to container, and without the
-/// mode of anonymous volumes, which is `z` for those with labels.
+/// mode of volumes, which is `z` for those with labels.
 fn shown(name: &str) -> Value {
     let object = engine().inspect(Kind::Container, name).unwrap();
     let mut shown = comparable(Kind::Container, &object, name);
     let mounts = shown["Mounts"].as_array_mut().unwrap();
     mounts.sort_by_key(|mount| mount["Destination"].to_string());
     for mount in mounts {
+        mount["Mode"] = json!("differs");
         if mount["Destination"] != "/n" {
-            for member in ["Name", "Source", "Mode"] {
+            for member in ["Name", "Source"] {
                 mount[member] = json!("differs");
             }
         }
@@ -516,6 +574,67 @@ fn existing() {
     assert_eq!(volumes_of(&container)["/n"], name);
     let volume = engine().inspect(Kind::Volume, &name).unwrap();
     assert_eq!(volume["Labels"], json!({"own": "1"}));
+}
+
+/// Asserts that a create with this `HostConfig` is refused by whoever, and that the volume `v` of
+/// the case is not there afterwards.
+fn assert_not_created(host: &Value) {
+    let case = Case::new();
+    let host = host.to_string().replace("{v}", &case.name("v"));
+    let host: Value = serde_json::from_str(&host).unwrap();
+    let body = json!({"Image": engine().image, "HostConfig": host});
+    let response = case.post("/containers/create", &body);
+    assert!(response.status() >= 400, "{host}: {response:?}");
+    assert!(!is_there(&case.name("v")), "{host}");
+}
+
+fn wrong_binds() {
+    for bind in [
+        r"{v}:\foo",
+        r"{v}:\foo:ro",
+        r"{v}:\/foo",
+        "{v}:foo",
+        "{v}:/a:b:c",
+    ] {
+        assert_not_created(&json!({"Binds": [bind]}));
+    }
+    for second in [r"\anon", r"\anon:ro", ":/x", "", "anon"] {
+        assert_not_created(&json!({"Binds": ["{v}:/v:z", second]}));
+    }
+    for mount in [
+        json!(null),
+        json!({"Source": "{v}", "Target": "/x"}),
+        json!({"Type": "Volume", "Source": "{v}", "Target": "/x"}),
+    ] {
+        assert_not_created(&json!({"Binds": ["{v}:/v:z"], "Mounts": [mount]}));
+    }
+}
+
+fn bound_twice() {
+    let case = Case::new();
+    let host = json!({"Binds": ["/iv", "/iv/"]});
+    let body = json!({"Image": engine().image, "HostConfig": host});
+    let target = format!("/containers/create?name={}", case.name("c"));
+    let response = case.post(&target, &body);
+    assert_eq!(response.status(), 400, "{response:?}");
+}
+
+/// An updater copies the settings of a container from what the engine shows of it, removes it, and
+/// binds its anonymous volume where it was.
+fn clone_of_inspect() {
+    let case = Case::new();
+    let image = case.image("i", &["VOLUME /v"]);
+    let first = case.create("first", &json!({"Image": image}));
+    let volume = case.assert_container(&first, &["/v"])["/v"].clone();
+    let mut shown = engine().inspect(Kind::Container, &first).unwrap();
+    let mut body = shown["Config"].take();
+    body["HostConfig"] = shown["HostConfig"].take();
+    // As it is.
+    let second = case.create("second", &body);
+    case.assert_container(&second, &["/v"]);
+    body["HostConfig"]["Binds"] = json!([format!("{volume}:/v")]);
+    let third = case.create("third", &body);
+    assert_eq!(case.assert_container(&third, &["/v"])["/v"], volume);
 }
 
 fn prune() {
