@@ -33,6 +33,7 @@ pub fn tests() -> Vec<Test> {
 
 fn two_jobs() {
     if engine().is_podman() {
+        // Seen on 4.3 without the proxy too: from some point on it answers neither.
         eprintln!("left out: Podman locks itself up when volumes go while containers come");
         return;
     }
@@ -46,7 +47,8 @@ fn two_jobs() {
     let is_over = AtomicBool::new(false);
     let tries: Vec<usize> = thread::scope(|scope| {
         let (volumes, others, is_over) = (&volumes, &others, &is_over);
-        scope.spawn(move || delete_all_the_time(volumes, is_over));
+        let names = jobs.each_ref().map(|job| &*job.job);
+        scope.spawn(move || delete_all_the_time(volumes, names, is_over));
         let creators = jobs.each_ref().map(|job| {
             scope.spawn(move || {
                 let create = |round| create_and_look(job, round, volumes, others);
@@ -64,15 +66,28 @@ fn two_jobs() {
 
 /// Deletes and prunes the volumes, past the proxies. As fast as can be it would win each time; what
 /// is left to the creates between two rounds is about what a create takes.
-fn delete_all_the_time(volumes: &[String], is_over: &AtomicBool) {
-    let filters = encoded(&json!({"label": [JOB], "all": ["true"]}).to_string());
-    let older = encoded(&json!({"label": [JOB]}).to_string());
+fn delete_all_the_time(volumes: &[String], jobs: [&str; 2], is_over: &AtomicBool) {
+    // Daemons before API 1.42 know no "all", and do it by themselves.
+    let is_old = engine()
+        .api
+        .split('.')
+        .nth(1)
+        .unwrap()
+        .parse::<u32>()
+        .unwrap()
+        < 42;
+    let filters = jobs.map(|job| {
+        let mut filters = json!({"label": [format!("{JOB}={job}")]});
+        if !is_old {
+            filters["all"] = json!(["true"]);
+        }
+        encoded(&filters.to_string())
+    });
     while !is_over.load(Ordering::SeqCst) {
         for volume in volumes {
             engine().ask("DELETE", &format!("/volumes/{volume}"), None);
         }
-        // Daemons before API 1.42 know no "all", and do it by themselves.
-        for filters in [&filters, &older] {
+        for filters in &filters {
             engine().ask("POST", &format!("/volumes/prune?filters={filters}"), None);
         }
         thread::sleep(PAUSE);
