@@ -58,8 +58,7 @@ fn main() -> ExitCode {
         Trial::test(name, run).with_ignored_flag(!has_engine)
     };
     // These look at all objects of the engine, so nothing else may use it meanwhile.
-    let alone = property::tests().into_iter().chain(two_jobs::tests());
-    let alone: Vec<Trial> = alone.map(trial).collect();
+    let alone: Vec<Trial> = property::tests().into_iter().map(trial).collect();
     let mut count = alone.len();
     let has_failed = libtest_mimic::run(&args, alone).has_failed();
     let mut tests: Vec<Trial> = [
@@ -69,6 +68,7 @@ fn main() -> ExitCode {
         streams::tests(),
         transfers::tests(),
         leaks::tests(),
+        two_jobs::tests(),
     ]
     .into_iter()
     .flatten()

@@ -6,9 +6,8 @@
 //! `DOCKER_LABEL_PROXY_TEST_ROUNDS` says how many containers each job creates.
 
 use std::env;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use serde_json::json;
 use support::{Kind, wait_until};
@@ -21,9 +20,6 @@ use crate::{Test, test};
 /// How many containers each job creates unless the environment has another number.
 const ROUNDS: usize = 40;
 
-/// The pause between two rounds of deleting.
-const PAUSE: Duration = Duration::from_millis(10);
-
 /// How often a create is tried before it has failed for good.
 const TRIES: usize = 50;
 
@@ -33,6 +29,7 @@ pub fn tests() -> Vec<Test> {
 
 fn two_jobs() {
     if engine().is_podman() {
+        // Seen on 4.3 without the proxy too: from some point on it answers neither.
         eprintln!("left out: Podman locks itself up when volumes go while containers come");
         return;
     }
@@ -43,13 +40,15 @@ fn two_jobs() {
     let others = jobs[0].name("others");
     let body = json!({"Name": others, "Labels": {"own": "1"}}).to_string();
     assert_eq!(engine().ask("POST", "/volumes/create", Some(&body)).0, 201);
-    let is_over = AtomicBool::new(false);
+    let (is_over, n_sent) = (AtomicBool::new(false), AtomicUsize::new(0));
     let tries: Vec<usize> = thread::scope(|scope| {
-        let (volumes, others, is_over) = (&volumes, &others, &is_over);
-        scope.spawn(move || delete_all_the_time(volumes, is_over));
+        let (volumes, others) = (&volumes, &others);
+        let (is_over, n_sent) = (&is_over, &n_sent);
+        let names = jobs.each_ref().map(|job| &*job.job);
+        scope.spawn(move || delete_all_the_time(volumes, names, n_sent, is_over));
         let creators = jobs.each_ref().map(|job| {
             scope.spawn(move || {
-                let create = |round| create_and_look(job, round, volumes, others);
+                let create = |round| create_and_look(job, round, (volumes, others), n_sent);
                 (0..rounds).map(create).sum()
             })
         });
@@ -62,25 +61,54 @@ fn two_jobs() {
     assert_eq!(volume["Labels"], json!({"own": "1"}));
 }
 
-/// Deletes and prunes the volumes, past the proxies. As fast as can be it would win each time; what
-/// is left to the creates between two rounds is about what a create takes.
-fn delete_all_the_time(volumes: &[String], is_over: &AtomicBool) {
-    let filters = encoded(&json!({"label": [JOB], "all": ["true"]}).to_string());
-    let older = encoded(&json!({"label": [JOB]}).to_string());
+/// Deletes and prunes the volumes, past the proxies, once for each create that is sent: as fast as
+/// can be it would win each time.
+fn delete_all_the_time(
+    volumes: &[String],
+    jobs: [&str; 2],
+    n_sent: &AtomicUsize,
+    is_over: &AtomicBool,
+) {
+    // Daemons before API 1.42 know no "all", and do it by themselves.
+    let is_old = engine()
+        .api
+        .split('.')
+        .nth(1)
+        .unwrap()
+        .parse::<u32>()
+        .unwrap()
+        < 42;
+    let filters = jobs.map(|job| {
+        let mut filters = json!({"label": [format!("{JOB}={job}")]});
+        if !is_old {
+            filters["all"] = json!(["true"]);
+        }
+        encoded(&filters.to_string())
+    });
+    let mut seen = 0;
     while !is_over.load(Ordering::SeqCst) {
+        let now = n_sent.load(Ordering::SeqCst);
+        if now == seen {
+            thread::yield_now();
+            continue;
+        }
+        seen = now;
         for volume in volumes {
             engine().ask("DELETE", &format!("/volumes/{volume}"), None);
         }
-        // Daemons before API 1.42 know no "all", and do it by themselves.
-        for filters in [&filters, &older] {
+        for filters in &filters {
             engine().ask("POST", &format!("/volumes/prune?filters={filters}"), None);
         }
-        thread::sleep(PAUSE);
     }
 }
 
 /// Creates a container, looks at its volumes, and removes it. Returns how many tries that took.
-fn create_and_look(job: &Case, round: usize, volumes: &[String], others: &str) -> usize {
+fn create_and_look(
+    job: &Case,
+    round: usize,
+    (volumes, others): (&[String], &str),
+    n_sent: &AtomicUsize,
+) -> usize {
     let mut binds = vec![
         format!("{}:/a:z", volumes[round % 2]),
         format!(
@@ -100,6 +128,7 @@ fn create_and_look(job: &Case, round: usize, volumes: &[String], others: &str) -
     let request = json_request("POST", &target, Some(&body.to_string()));
     for tried in 1..=TRIES {
         let mut wire = job.connect();
+        n_sent.fetch_add(1, Ordering::SeqCst);
         wire.send(&request);
         let response = wire.response();
         match response.status() {
