@@ -84,9 +84,7 @@ impl Image {
         if name.is_empty() {
             return Ok(Image::default());
         }
-        let name = encode(name.as_bytes(), |b| {
-            is_unreserved(b) || matches!(b, b'/' | b':' | b'@')
-        });
+        let name = encoded_image(name.as_bytes());
         let answer = create.get(&format!("{images}/{name}/json"))?;
         let paths = answer.read(|image| {
             let config: Object<'_> = image.get("Config", "an object")?;
@@ -98,6 +96,13 @@ impl Image {
             is_podman: answer.is_podman,
         })
     }
+}
+
+/// The name of an image in a path of the API.
+pub(crate) fn encoded_image(name: &[u8]) -> String {
+    encode(name, |b| {
+        is_unreserved(b) || matches!(b, b'/' | b':' | b'@')
+    })
 }
 
 /// Where the container that `VolumesFrom` names (`NAME` or `NAME:MODE`) has something mounted.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::error::{Reason, Refusal};
 use crate::http1::Body;
 use crate::http1::head::RequestHead;
-use crate::http1::target::{Target, with_query};
+use crate::http1::target::{Target, encoded_path, with_query};
 use crate::http2;
 use crate::inject::recipe::{self, Recipe};
 use crate::inject::request::{Answer, Create, CreateRequest, Rejection};
@@ -126,6 +126,7 @@ impl Connection<'_> {
             Action::Label(kind, recipe) => {
                 let draft = CreateRequest {
                     version: String::from_utf8_lossy(version).into_owned(),
+                    path: path.to_vec(),
                     query: target.query.clone().unwrap_or_default(),
                     ..CreateRequest::default()
                 };
@@ -191,8 +192,12 @@ impl Connection<'_> {
             Err(Rejection::Refusal(refusal)) => return Err(refusal),
             Err(Rejection::Answer(answer)) => return self.pass_on_no(request, &created, &answer),
         }
+        if let Some(why) = draft.cannot_label {
+            self.allow_unlabelled(request, target, why)?;
+        }
+        let path = [draft.version.as_bytes(), &draft.path].concat();
         let query = Some(&*draft.query).filter(|query| !query.is_empty());
-        request.head.target = with_query(target.encoded_path(), query);
+        request.head.target = with_query(encoded_path(&path), query);
         let body = needs_body.then_some(draft.body);
         match &body {
             Some(body) => request.announce_body(body.len(), was_empty),

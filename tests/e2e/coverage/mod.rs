@@ -12,6 +12,7 @@ mod llb;
 mod networks;
 mod policy;
 mod swarm;
+mod tags;
 mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -113,6 +114,7 @@ pub fn trials() -> Vec<Trial> {
         networks::cases(),
         policy::cases(),
         swarm::cases(),
+        tags::cases(),
         volumes::cases(),
     ]
     .into_iter()
