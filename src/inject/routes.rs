@@ -6,7 +6,7 @@ use std::fmt;
 
 use crate::inject::image::{build, commit, import, push, tag};
 use crate::inject::recipe::Recipe;
-use crate::inject::{container, libpod, network, object, service, swarm, volume};
+use crate::inject::{container, libpod, network, object, service, service_update, swarm, volume};
 
 /// What a create makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -197,7 +197,7 @@ pub(crate) const TABLE: &[(&str, &str, Action)] = &[
     ("POST", "/secrets/create", Label(Kind::Secret, &object::RECIPE)),
     ("POST", "/secrets/*/update", Label(Kind::Secret, &object::RECIPE)),
     ("POST", "/services/create", Label(Kind::Service, &service::RECIPE)),
-    ("POST", "/services/*/update", Label(Kind::Service, &service::RECIPE)),
+    ("POST", "/services/*/update", Label(Kind::Service, &service_update::RECIPE)),
     ("POST", "/session", Hijack),
     ("POST", "/swarm/init", Label(Kind::Swarm, &swarm::INIT)),
     ("POST", "/swarm/join", Pass),

@@ -11,6 +11,7 @@ mod libpod;
 mod llb;
 mod networks;
 mod policy;
+mod rollback;
 mod swarm;
 mod tags;
 mod volumes;
@@ -113,6 +114,7 @@ pub fn trials() -> Vec<Trial> {
         llb::cases(),
         networks::cases(),
         policy::cases(),
+        rollback::cases(),
         swarm::cases(),
         tags::cases(),
         volumes::cases(),
