@@ -23,6 +23,8 @@ use libtest_mimic::Trial;
 use serde_json::Value;
 use support::{Kind, Message};
 
+pub use swarm::{init_swarm_past_the_proxy, leave_swarm};
+
 use crate::case::{Case, LabelMap, labels_of};
 use crate::engine::{self, engine, json_request, plain_engine};
 

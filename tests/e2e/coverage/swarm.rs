@@ -92,7 +92,7 @@ fn init_body(spec: &Value) -> Value {
     json!({"ListenAddr": "127.0.0.1:2377", "AdvertiseAddr": "127.0.0.1", "Spec": spec})
 }
 
-fn leave_swarm() {
+pub fn leave_swarm() {
     if is_active() {
         let (status, answer) = engine().ask("POST", "/swarm/leave?force=1", None);
         assert_eq!(status, 200, "{answer}");
@@ -100,7 +100,7 @@ fn leave_swarm() {
 }
 
 /// Makes the engine a swarm.
-fn init_swarm_past_the_proxy() {
+pub fn init_swarm_past_the_proxy() {
     let body = init_body(&json!({})).to_string();
     let (status, answer) = engine().ask("POST", "/swarm/init", Some(&body));
     assert_eq!(status, 200, "{answer}");
