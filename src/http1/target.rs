@@ -59,16 +59,16 @@ impl Target {
         ))
     }
 
-    /// The path in the one form in which every daemon reads it the same, with no byte in it that
-    /// could end the line.
-    pub(crate) fn encoded_path(&self) -> String {
-        encode(&self.path, is_path_char)
-    }
-
     /// The target in origin form with its path as it was sent.
     pub(crate) fn origin_form(&self) -> String {
         with_query(self.raw_path.clone(), self.query.as_deref())
     }
+}
+
+/// A decoded path in the one form in which every daemon reads it the same, with no byte in it that
+/// could end the line.
+pub(crate) fn encoded_path(path: &[u8]) -> String {
+    encode(path, is_path_char)
 }
 
 /// A path with a query behind it.

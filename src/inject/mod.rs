@@ -21,6 +21,7 @@ pub(crate) mod recipe;
 pub(crate) mod request;
 pub(crate) mod routes;
 pub(crate) mod service;
+pub(crate) mod service_update;
 pub(crate) mod socket_mounts;
 pub(crate) mod swarm;
 #[cfg(test)]

@@ -184,10 +184,14 @@ impl Image {
 
 /// The path at which an image is described.
 pub(crate) fn image_path(name: &str, images: &str) -> String {
-    let name = encode(name.as_bytes(), |b| {
+    format!("{images}/{}/json", encoded_image(name.as_bytes()))
+}
+
+/// The name of an image in a path of the API.
+pub(crate) fn encoded_image(name: &[u8]) -> String {
+    encode(name, |b| {
         is_unreserved(b) || matches!(b, b'/' | b':' | b'@')
-    });
-    format!("{images}/{name}/json")
+    })
 }
 
 /// Whether a name of an image stands for the same one at any time: a whole ID, or a digest. A short

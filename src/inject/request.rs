@@ -17,6 +17,8 @@ use crate::policy::Policy;
 pub(crate) struct CreateRequest {
     /// The version prefix of its path, such as `/v1.41`, or nothing.
     pub(crate) version: String,
+    /// The rest of its path, decoded. A recipe may put an ID in the place of a name.
+    pub(crate) path: Vec<u8>,
     /// The text behind the `?` of its target, or nothing.
     pub(crate) query: String,
     /// Its body, where the recipe needs it whole.
@@ -25,9 +27,18 @@ pub(crate) struct CreateRequest {
     pub(crate) name: Option<String>,
     /// Whether it passes as it is, because it creates nothing that could be labelled.
     pub(crate) is_unlabelled: bool,
+    /// Why what it creates or names has not got the labels, if the operator may allow it.
+    pub(crate) cannot_label: Option<&'static str>,
 }
 
 impl CreateRequest {
+    /// The name in its path, between these two. Empty if they are not there.
+    pub(crate) fn name_between(&self, before: &str, after: &str) -> &[u8] {
+        let name = self.path.strip_prefix(before.as_bytes());
+        let name = name.and_then(|name| name.strip_suffix(after.as_bytes()));
+        name.unwrap_or_default()
+    }
+
     /// The value of a parameter of the query, as far as it is text.
     pub(crate) fn parameter(&self, name: &str) -> Option<String> {
         let query = Query::parse(&self.query);
@@ -300,6 +311,20 @@ impl Answer {
     /// As [`read`](Self::read).
     pub(crate) fn string(&self, name: &'static str) -> Result<String, Refusal> {
         self.read(|object| object.get(name, "a string"))
+    }
+
+    /// The ID in a member of the body, which may stand in a path.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), and when it is no ID.
+    pub(crate) fn id(&self, name: &'static str) -> Result<String, Refusal> {
+        let id = self.string(name)?;
+        let is_id = |b: u8| b.is_ascii_alphanumeric() || b == b':';
+        if id.is_empty() || !id.bytes().all(is_id) {
+            let what = format!("the daemon's answer to a subrequest has the {name} {id:?}");
+            return Err(Refusal::bad_gateway(what));
+        }
+        Ok(id)
     }
 
     fn odd(error: MemberError) -> Refusal {

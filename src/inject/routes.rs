@@ -4,9 +4,9 @@
 
 use std::fmt;
 
-use crate::inject::image::{build, commit, import};
+use crate::inject::image::{build, commit, import, push, tag};
 use crate::inject::recipe::Recipe;
-use crate::inject::{container, libpod, network, object, service, swarm, volume};
+use crate::inject::{container, libpod, network, object, service, service_update, swarm, volume};
 
 /// What a create makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,8 +117,8 @@ pub(crate) const TABLE: &[(&str, &str, Action)] = &[
     ("POST", "/images/create", Label(Kind::Image, &import::RECIPE)),
     ("POST", "/images/load", CannotLabel(LOAD)),
     ("POST", "/images/prune", Pass),
-    ("POST", "/images/*/push", Pass),
-    ("POST", "/images/*/tag", Pass),
+    ("POST", "/images/*/push", Label(Kind::Image, &push::RECIPE)),
+    ("POST", "/images/*/tag", Label(Kind::Image, &tag::RECIPE)),
     ("POST", "/libpod/artifacts/add", CannotLabel(ARTIFACT)),
     ("POST", "/libpod/artifacts/local/add", CannotLabel(ARTIFACT)),
     ("POST", "/libpod/artifacts/pull", Pass),
@@ -155,7 +155,7 @@ pub(crate) const TABLE: &[(&str, &str, Action)] = &[
     ("POST", "/libpod/images/pull", Pass),
     ("POST", "/libpod/images/scp/*", CannotLabel("an image is copied as it is")),
     ("POST", "/libpod/images/*/push", Pass),
-    ("POST", "/libpod/images/*/tag", Pass),
+    ("POST", "/libpod/images/*/tag", Label(Kind::Image, &tag::LIBPOD)),
     ("POST", "/libpod/images/*/untag", Pass),
     ("POST", "/libpod/kube/apply", CannotLabel("it creates objects in another cluster")),
     ("POST", "/libpod/kube/play", CannotLabel(KUBE)),
@@ -201,7 +201,7 @@ pub(crate) const TABLE: &[(&str, &str, Action)] = &[
     ("POST", "/secrets/create", Label(Kind::Secret, &object::RECIPE)),
     ("POST", "/secrets/*/update", Label(Kind::Secret, &object::RECIPE)),
     ("POST", "/services/create", Label(Kind::Service, &service::RECIPE)),
-    ("POST", "/services/*/update", Label(Kind::Service, &service::RECIPE)),
+    ("POST", "/services/*/update", Label(Kind::Service, &service_update::RECIPE)),
     ("POST", "/session", Hijack),
     ("POST", "/swarm/init", Label(Kind::Swarm, &swarm::INIT)),
     ("POST", "/swarm/join", Pass),

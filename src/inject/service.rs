@@ -29,25 +29,32 @@ pub(crate) static RECIPE: Recipe = Recipe {
     shown: "`Labels`, and its containers and volumes",
 };
 
-/// Labels a service that is made or changed. Either way the body holds the whole spec.
+/// Labels a service.
 ///
 /// # Errors
-/// When the body cannot be understood, when a volume cannot be labelled, and when the daemon
-/// refuses to describe the image.
+/// As [`label_spec`], and when the body is not an object.
 fn label(create: &mut Create<'_>) -> Result<(), Rejection> {
-    create.edit_body(Empty::IsError, |service, create| {
-        create.request.name = service.last("Name");
-        let labels = create.labels();
-        service.edit("TaskTemplate", |task| -> Result<(), Rejection> {
-            if task.sole("ContainerSpec")?.is_none() {
-                return Ok(());
-            }
-            task.edit("ContainerSpec", |container| {
-                label_container(container, create)
-            })
-        })?;
-        Ok(lay_labels(service, "Labels", labels)?)
+    create.edit_body(Empty::IsError, |spec, create| {
+        create.request.name = spec.last("Name");
+        label_spec(spec, create)
     })
+}
+
+/// Labels a service by its spec, with the containers and volumes of its tasks.
+///
+/// # Errors
+/// When the spec cannot be understood, when a volume cannot be labelled, and when the daemon
+/// refuses to describe the image.
+pub(super) fn label_spec(spec: &mut Object<'_>, create: &mut Create<'_>) -> Result<(), Rejection> {
+    spec.edit("TaskTemplate", |task| -> Result<(), Rejection> {
+        if task.sole("ContainerSpec")?.is_none() {
+            return Ok(());
+        }
+        task.edit("ContainerSpec", |container| {
+            label_container(container, create)
+        })
+    })?;
+    Ok(lay_labels(spec, "Labels", create.labels())?)
 }
 
 fn label_container(container: &mut Object<'_>, create: &mut Create<'_>) -> Result<(), Rejection> {

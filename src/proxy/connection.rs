@@ -126,6 +126,7 @@ impl Connection<'_> {
             Action::Label(kind, recipe) => {
                 let draft = CreateRequest {
                     version: String::from_utf8_lossy(version).into_owned(),
+                    path: path.to_vec(),
                     query: target.query.clone().unwrap_or_default(),
                     ..CreateRequest::default()
                 };
@@ -148,7 +149,7 @@ impl Connection<'_> {
     }
 
     /// Lets a request pass that may create what cannot be labelled, unless the operator is strict.
-    fn allow_unlabelled(
+    pub(super) fn allow_unlabelled(
         &self,
         request: &Request,
         target: &Target,

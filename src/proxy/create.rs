@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::error::Refusal;
-use crate::http1::target::{Target, with_query};
+use crate::http1::target::{Target, encoded_path, with_query};
 use crate::inject::check::{self, Verdict};
 use crate::inject::expected::Check;
 use crate::inject::recipe::{Body, Recipe};
@@ -56,6 +56,9 @@ impl<'s> Connection<'s> {
                 );
             }
         };
+        if let Some(why) = labelled.draft.cannot_label {
+            self.allow_unlabelled(request, target, why)?;
+        }
         if labelled.check.is_needed() {
             return self.create_checked(request, target, (kind, recipe), &given, labelled);
         }
@@ -190,7 +193,8 @@ fn announce(
     was_empty: bool,
 ) -> Option<Vec<u8>> {
     let query = Some(&*draft.query).filter(|query| !query.is_empty());
-    request.head.target = with_query(target.encoded_path(), query);
+    let path = [draft.version.as_bytes(), &draft.path].concat();
+    request.head.target = with_query(encoded_path(&path), query);
     match recipe.body {
         Body::Rewritten => {
             request.announce_body(draft.body.len(), was_empty);

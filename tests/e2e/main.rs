@@ -19,6 +19,7 @@ mod creates;
 mod engine;
 mod leaks;
 mod property;
+mod random_service;
 mod raw_creates;
 mod streams;
 mod transfers;

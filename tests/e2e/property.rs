@@ -1,5 +1,6 @@
 //! A property of random creates: every object that the engine has afterwards, and did not have
-//! before, carries all labels. The creates are odd in their heads, framing, paths, queries and
+//! before, carries all labels. So does what a service is changed to, and an image that is named.
+//! The creates are odd in their heads, framing, paths, queries and
 //! JSON. Many are refused, and it does not matter which.
 //!
 //! `DOCKER_LABEL_PROXY_TEST_SEED` chooses the creates, `DOCKER_LABEL_PROXY_TEST_SECONDS` the
@@ -19,6 +20,7 @@ use support::{Kind, Text};
 
 use crate::case::{Case, LabelMap};
 use crate::engine::{engine, is_private};
+use crate::random_service::RandomService;
 use crate::raw_creates::tar;
 use crate::{Test, test};
 
@@ -48,24 +50,50 @@ fn random_creates() {
     let time = number("DOCKER_LABEL_PROXY_TEST_SECONDS").unwrap_or(SECONDS);
     let time = Duration::from_secs(time);
 
-    let case = Case::new();
+    // Of what cannot be labelled nothing may be there, either.
+    let case = Case::with(&engine().socket, &["--strict"]);
     let labels = case.labels_over(&LabelMap::new());
     let container = case.container("true");
+    let step = step(&case);
+    let mut service = RandomService::new(&case);
+    if let Some(service) = &mut service {
+        service.reset(0);
+    }
     let before: BTreeSet<String> = things().into_iter().map(|thing| thing.target).collect();
     let start = Instant::now();
     let mut created: BTreeMap<String, u32> = BTreeMap::new();
     let mut count = 0;
     // Goes on longer if the engine is too slow to have created some of each kind.
-    let is_varied = |created: &BTreeMap<_, _>| created.len() == Kind::ALL.len();
+    let n_kinds = Kind::ALL.len() + usize::from(service.is_some());
+    let is_varied = |created: &BTreeMap<_, _>| created.len() == n_kinds;
     while start.elapsed() < time || !is_varied(&created) && start.elapsed() < PATIENCE {
         let seed = seed + count;
         count += 1;
-        let requests = Generator::new(seed, &case.job, &container).requests();
+        let mut generator = Generator {
+            step: &step,
+            service: service.as_ref(),
+            ..Generator::new(seed, &case.job, &container)
+        };
+        let (requests, choice) = (generator.requests(), generator.below(16));
         let answers = if seed % 4 == 0 && !engine().is_podman() {
             send_while_volumes_go(&case, &requests)
         } else {
             send(&case, &requests)
         };
+        if let Some(service) = &mut service {
+            match service.check() {
+                Ok(false) => (),
+                Ok(true) => {
+                    *created.entry("update".to_owned()).or_default() += 1;
+                    service.reset(choice);
+                }
+                Err(found) => panic!(
+                    "DOCKER_LABEL_PROXY_TEST_SEED={seed}: the service became {found}\n{:?}\nanswers:\n{:?}",
+                    Text(&requests),
+                    Text(&answers)
+                ),
+            }
+        }
         let mut known = before.clone();
         let new = new_things(&mut known);
         for thing in &new {
@@ -93,6 +121,28 @@ fn random_creates() {
     }
     eprintln!("seed {seed}: {count} connections created {created:?}");
     assert!(is_varied(&created), "some of all kinds");
+}
+
+/// Returns the ID of a step of a build past the proxy, an image with neither a name nor the labels.
+/// Engines do not list it until it has a name.
+fn step(case: &Case) -> String {
+    let image = case.name("steps");
+    let archive = tar(
+        "Dockerfile",
+        b"FROM scratch\nCOPY Dockerfile /\nENV A=1\nENV B=1\n",
+    );
+    let mut wire = engine().connect();
+    wire.send(format!(
+        "POST /build?layers=1&t={image} HTTP/1.1\r\nHost: d\r\nContent-Length: {}\r\n\r\n",
+        archive.len()
+    ));
+    wire.send(archive);
+    let response = wire.response();
+    let built = engine().inspect(Kind::Image, &image);
+    let built = built.unwrap_or_else(|| panic!("{response:?}"));
+    let step = built["Parent"].as_str().unwrap();
+    assert!(!step.is_empty(), "{built}");
+    step.to_owned()
 }
 
 /// An object of the engine.
@@ -184,6 +234,10 @@ struct Generator<'a> {
     job: &'a str,
     /// A container to commit.
     container: &'a str,
+    /// An image to name.
+    step: &'a str,
+    /// A service to change.
+    service: Option<&'a RandomService>,
     names: u32,
 }
 
@@ -193,6 +247,8 @@ impl<'a> Generator<'a> {
             state: seed,
             job,
             container,
+            step: "",
+            service: None,
             names: 0,
         }
     }
@@ -231,20 +287,22 @@ impl<'a> Generator<'a> {
 
     fn request(&mut self) -> Vec<u8> {
         let (path, query, content_type, body) = match self.below(100) {
-            0..45 => (
-                "/containers/create",
+            0..3 => self.tag(),
+            3..10 if self.service.is_some() => self.update(),
+            3..45 => (
+                "/containers/create".to_owned(),
                 self.container_query(),
                 "application/json",
                 self.container().into_bytes(),
             ),
             45..70 => (
-                "/volumes/create",
+                "/volumes/create".to_owned(),
                 String::new(),
                 "application/json",
                 self.volume().into_bytes(),
             ),
             70..80 => (
-                "/networks/create",
+                "/networks/create".to_owned(),
                 String::new(),
                 "application/json",
                 self.network().into_bytes(),
@@ -364,7 +422,8 @@ impl<'a> Generator<'a> {
     }
 
     fn spelled(&mut self, path: &str) -> String {
-        let at = 1 + path.rfind('/').unwrap() + self.below(5);
+        let last = 1 + path.rfind('/').unwrap();
+        let at = last + self.below(path.len() - last);
         match self.below(12) {
             0 => format!(
                 "{}%{:02x}{}",
@@ -572,6 +631,70 @@ impl<'a> Generator<'a> {
         self.object(members)
     }
 
+    fn tag(&mut self) -> (String, String, &'static str, Vec<u8>) {
+        let bare = self.step.trim_start_matches("sha256:");
+        let image = match self.below(4) {
+            0 => self.step.to_owned(),
+            1 => bare.to_owned(),
+            2 => bare[..12 + self.below(20)].to_owned(),
+            _ => self.step.replace(':', "%3A"),
+        };
+        let api = if engine().is_podman() && self.chance(50) {
+            "/libpod"
+        } else {
+            ""
+        };
+        let query = format!("repo={}&tag=latest", self.name());
+        let kind = self.pick(&["", "application/x-www-form-urlencoded"]);
+        (format!("{api}/images/{image}/tag"), query, kind, Vec::new())
+    }
+
+    fn update(&mut self) -> (String, String, &'static str, Vec<u8>) {
+        let service = self.service.expect("a service");
+        let name = self.pick(&[&*service.name, &*service.id, &service.id[..20]]);
+        let at = service.version;
+        let versions = [at, at, at, at, at, at, at - 1, at + 1].map(|version| version.to_string());
+        let version = self.pick(&versions.each_ref().map(|version| &**version));
+        let zeros = self.pick(&["", "", "", "", "", "00", "%2B"]);
+        let mut query = format!("version={zeros}{version}");
+        while self.chance(60) {
+            query += self.pick(&[
+                "&rollback=previous",
+                "&rollback=previous",
+                "&r%6Fllback=previo%75s",
+                "&Rollback=previous",
+                "&x;rollback=previous",
+                "&rollback=",
+                "&rollback=none",
+                "&rollback=Previous",
+                "&registryAuthFrom=previous-spec",
+                "&insertDefaults=1",
+            ]);
+        }
+        let labels = self.labels();
+        let container = self.object(labels);
+        let mut members = self.labels();
+        if self.chance(50) {
+            let action = self.pick(&["rollback", r"roll\u0062ack", "pause", "Rollback", ""]);
+            let config = format!(r#"{{"FailureAction":"{action}"}}"#);
+            members.push(("UpdateConfig", config));
+        }
+        let spec = self.object(members);
+        // What makes it a specification is not odd, or hardly any would be one.
+        let image = format!("\"Image\":\"{}\"", engine().image);
+        let task = format!("{{\"ContainerSpec\":{}}}", with_member(&image, &container));
+        let fixed = format!(
+            r#""Name":"{}","Mode":{{"Replicated":{{"Replicas":0}}}},"TaskTemplate":{task}"#,
+            service.name
+        );
+        (
+            format!("/services/{name}/update"),
+            query,
+            "application/json",
+            with_member(&fixed, &spec).into_bytes(),
+        )
+    }
+
     fn changes(&mut self) -> String {
         let mut text = String::new();
         while self.chance(40) {
@@ -591,14 +714,14 @@ impl<'a> Generator<'a> {
         text
     }
 
-    fn commit(&mut self) -> (&'static str, String, &'static str, Vec<u8>) {
+    fn commit(&mut self) -> (String, String, &'static str, Vec<u8>) {
         let (container, name, changes) = (self.container, self.name(), self.changes());
         let query = format!("container={container}&repo={name}{changes}");
         let kind = self.pick(&["application/json", ""]);
-        ("/commit", query, kind, Vec::new())
+        ("/commit".to_owned(), query, kind, Vec::new())
     }
 
-    fn import(&mut self) -> (&'static str, String, &'static str, Vec<u8>) {
+    fn import(&mut self) -> (String, String, &'static str, Vec<u8>) {
         let from = self.pick(&[
             "fromSrc=-",
             "fromSrc=-&fromImage=",
@@ -607,10 +730,10 @@ impl<'a> Generator<'a> {
         ]);
         let query = format!("{from}&repo={}{}", self.name(), self.changes());
         let kind = self.pick(&["application/x-tar", "application/octet-stream", ""]);
-        ("/images/create", query, kind, tar("x", b"x"))
+        ("/images/create".to_owned(), query, kind, tar("x", b"x"))
     }
 
-    fn build(&mut self) -> (&'static str, String, &'static str, Vec<u8>) {
+    fn build(&mut self) -> (String, String, &'static str, Vec<u8>) {
         let labels = self.pick(&[
             "",
             "&labels=",
@@ -629,6 +752,12 @@ impl<'a> Generator<'a> {
         ]);
         let dockerfile = "FROM scratch\nCOPY Dockerfile /\nLABEL e2e.job=mine\n";
         let archive = tar("Dockerfile", dockerfile.as_bytes());
-        ("/build", query, kind, archive)
+        ("/build".to_owned(), query, kind, archive)
     }
+}
+
+/// Returns the object with members before its own.
+fn with_member(members: &str, object: &str) -> String {
+    let comma = if object == "{}" { "" } else { "," };
+    format!("{{{members}{comma}{}", &object[1..])
 }

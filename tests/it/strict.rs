@@ -4,7 +4,7 @@
 use support::wait_until;
 
 use crate::PROXY;
-use crate::daemon::{FakeDaemon, LABELS, OK, expect_error, pair};
+use crate::daemon::{FakeDaemon, LABELS, OK, PING, expect_error, pair};
 
 #[test]
 fn unlabellable_requests_pass_with_a_warning() {
@@ -57,6 +57,41 @@ fn unlabellable_requests_are_refused_by_strict() {
         assert_eq!(conn.request().line(), format!("POST {pull} HTTP/1.1"));
         conn.send(OK);
         client.expect(OK);
+    }
+}
+
+#[test]
+fn a_step_of_a_build_is_named_with_a_warning_or_refused_by_strict() {
+    let step = r#"{"Id":"sha256:0a","Parent":"sha256:0b","RepoTags":[],"Config":{"Labels":{}}}"#;
+    let step = format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{step}",
+        step.len()
+    );
+    let tag = |name: &str| {
+        format!(
+            "POST /v1.41/images/{name}/tag?repo=x HTTP/1.1\r\nHost: docker\r\nContent-Length: 0\r\n\r\n"
+        )
+    };
+    for strict in [&[][..], &["--strict"]] {
+        let daemon = FakeDaemon::new();
+        let proxy = PROXY.start(daemon.path(), &[LABELS, strict].concat());
+        let mut client = proxy.client();
+        client.send(tag("0a"));
+        let mut conn = daemon.accept();
+        conn.expect("GET /v1.41/images/0a/json HTTP/1.1\r\nHost: docker\r\n\r\n");
+        conn.send(&step);
+        if strict.is_empty() {
+            conn.expect(tag("sha256:0a"));
+            conn.send(OK);
+            client.expect(OK);
+            let warning = "passed on without labels: POST \"/v1.41/images/0a/tag\"";
+            wait_until(warning, || proxy.log().contains(warning));
+        } else {
+            let message = expect_error(&client.response(), 403);
+            assert!(message.contains("refused by --strict"), "{message}");
+            client.send(PING);
+            conn.expect(PING);
+        }
     }
 }
 

@@ -206,6 +206,54 @@ fn a_response_of_unexpected_types_refuses_the_create() {
     }
 }
 
+/// A rollback of the service `web`, described at version 7.
+const ROLLBACK: &str = "POST /v1.41/services/web/update?rollback=previous&version=7 HTTP/1.1\r\n\
+     Host: docker\r\nContent-Length: 2\r\n\r\n{}";
+const SERVICE: &str = "GET /v1.41/services/web HTTP/1.1\r\nHost: docker\r\n\r\n";
+
+fn service(version: u32, previous: &str) -> String {
+    let service = format!(
+        r#"{{"ID":"x1","Version":{{"Index":{version}}},"Spec":{{}},"PreviousSpec":{previous}}}"#
+    );
+    answer("", &service)
+}
+
+#[test]
+fn a_rollback_is_sent_to_the_very_service_that_was_described() {
+    let (proxy, daemon) = pair();
+    let mut client = proxy.client();
+    client.send(ROLLBACK);
+    let mut conn = daemon.accept();
+    conn.expect(SERVICE);
+    conn.send(service(7, r#"{"Labels":{"job":"42","own":"1"}}"#));
+    let request = conn.request();
+    let line = "POST /v1.41/services/x1/update?rollback=previous&version=7 HTTP/1.1";
+    assert_eq!(request.line(), line);
+    assert_eq!(request.text(), r#"{"Labels":{"job":"42"}}"#);
+    conn.send(OK);
+    client.expect(OK);
+}
+
+#[test]
+fn a_rollback_to_what_lacks_the_labels_is_refused() {
+    let (proxy, daemon) = pair();
+    for (version, previous, status) in [
+        (7, r#"{"Labels":{"job":"41"}}"#, 403),
+        (6, r#"{"Labels":{"job":"42"}}"#, 400),
+    ] {
+        let mut client = proxy.client();
+        client.send(ROLLBACK);
+        let mut conn = daemon.accept();
+        conn.expect(SERVICE);
+        conn.send(service(version, previous));
+        let message = expect_error(&client.response(), status);
+        assert!(message.starts_with("the service \"web\" "), "{message}");
+        // The update is not sent.
+        client.send(PING);
+        conn.expect(PING);
+    }
+}
+
 #[test]
 fn a_response_that_is_too_large_refuses_the_create() {
     let (proxy, daemon) = pair();

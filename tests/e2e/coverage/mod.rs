@@ -11,7 +11,9 @@ mod libpod;
 mod llb;
 mod networks;
 mod policy;
+mod rollback;
 mod swarm;
+mod tags;
 mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +22,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use libtest_mimic::Trial;
 use serde_json::Value;
 use support::{Kind, Message};
+
+pub use swarm::{init_swarm_past_the_proxy, leave_swarm};
 
 use crate::case::{Case, LabelMap, labels_of};
 use crate::engine::{self, engine, json_request, plain_engine};
@@ -112,7 +116,9 @@ pub fn trials() -> Vec<Trial> {
         llb::cases(),
         networks::cases(),
         policy::cases(),
+        rollback::cases(),
         swarm::cases(),
+        tags::cases(),
         volumes::cases(),
     ]
     .into_iter()

@@ -92,11 +92,18 @@ fn init_body(spec: &Value) -> Value {
     json!({"ListenAddr": "127.0.0.1:2377", "AdvertiseAddr": "127.0.0.1", "Spec": spec})
 }
 
-fn leave_swarm() {
+pub fn leave_swarm() {
     if is_active() {
         let (status, answer) = engine().ask("POST", "/swarm/leave?force=1", None);
         assert_eq!(status, 200, "{answer}");
     }
+}
+
+/// Makes the engine a swarm.
+pub fn init_swarm_past_the_proxy() {
+    let body = init_body(&json!({})).to_string();
+    let (status, answer) = engine().ask("POST", "/swarm/init", Some(&body));
+    assert_eq!(status, 200, "{answer}");
 }
 
 /// Leaves the swarm if the cases created one.
@@ -120,23 +127,21 @@ fn swarm() -> RwLockReadGuard<'static, ()> {
             .write()
             .unwrap_or_else(|poisoned| poisoned.into_inner());
         if !is_active() {
-            let body = init_body(&json!({})).to_string();
-            let (status, answer) = engine().ask("POST", "/swarm/init", Some(&body));
-            assert_eq!(status, 200, "{answer}");
+            init_swarm_past_the_proxy();
         }
     }
 }
 
 /// A case in a swarm. Dropping it removes what it created there.
-struct Member {
+pub(super) struct Member {
     // Dropped in this order: services before their volumes, and both before the guard of the swarm.
     _objects: Objects,
-    case: Case,
+    pub(super) case: Case,
     _swarm: RwLockReadGuard<'static, ()>,
 }
 
 impl Member {
-    fn new() -> Member {
+    pub(super) fn new() -> Member {
         let swarm = swarm();
         let case = Case::new();
         Member {
@@ -184,7 +189,7 @@ fn tasks(prefix: &str) -> Vec<String> {
         .collect()
 }
 
-fn spec_labels(object: &Value) -> LabelMap {
+pub(super) fn spec_labels(object: &Value) -> LabelMap {
     labels_of(Kind::Volume, &object["Spec"])
 }
 
@@ -251,7 +256,7 @@ fn update_swarm() {
 }
 
 /// Returns an object as the engine describes it.
-fn object(kind: &str, name: &str) -> Value {
+pub(super) fn object(kind: &str, name: &str) -> Value {
     let filters = encoded(&json!({"name": {name: true}}).to_string());
     let list = engine()
         .get(&format!("/{kind}s?filters={filters}"))
@@ -326,7 +331,7 @@ fn update(kind: &str) {
 
 /// Waits for a task of the service whose container has volumes at exactly these paths. Returns the
 /// container.
-fn task(service: &str, paths: &[&str]) -> String {
+pub(super) fn task(service: &str, paths: &[&str]) -> String {
     let mut found = None;
     wait_until(&format!("a task of {service} with {paths:?}"), || {
         let tasks = tasks(&format!("{service}."));
@@ -373,7 +378,7 @@ const OPTIONS: &[&str] = &[
     "none",
 ];
 
-fn docker_service(case: &Case, options: &[&str], image: &str) -> String {
+pub(super) fn docker_service(case: &Case, options: &[&str], image: &str) -> String {
     let name = case.name("s");
     let create = ["service", "create", "--name", &name];
     succeed(case.docker(&[&create, OPTIONS, options, &[image, "sleep", "600"]].concat()));
