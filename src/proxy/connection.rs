@@ -196,7 +196,12 @@ impl Connection<'_> {
         let body = needs_body.then_some(draft.body);
         match &body {
             Some(body) => request.announce_body(body.len(), was_empty),
-            None if recipe.body == recipe::Body::PassesAsData => request.announce_archive(target),
+            None if recipe.body == recipe::Body::PassesAsData => {
+                if draft.ignores_body {
+                    request.check_no_form()?;
+                }
+                request.announce_archive(target);
+            }
             None => (),
         }
         let created = (!draft.is_unlabelled).then_some(&created);

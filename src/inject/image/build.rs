@@ -29,6 +29,9 @@ pub(crate) static RECIPE: Recipe = Recipe {
 /// # Errors
 /// When the client's parameters `labels` or `outputs` cannot be understood.
 fn label(create: &mut Create<'_>) -> Result<(), Rejection> {
+    // The build context is fetched from there. Podman's own API reads no forms.
+    let remote = create.request.parameter("remote");
+    create.request.ignores_body = remote.is_some_and(|remote| !remote.is_empty());
     label_with(create, object)
 }
 
@@ -53,11 +56,11 @@ fn label_with(
 ) -> Result<(), Rejection> {
     create.request.name = create.request.parameter("t");
     create.edit_query(|query, create| {
-        let client = match text(query, "labels")? {
+        let client = match text(query.sole("labels")?, "labels")? {
             Some(text) => read(text).map_err(|error| wrong("labels", error))?,
             None => Vec::new(),
         };
-        let outputs = match text(query, "outputs")? {
+        let outputs = match text(query.first("outputs"), "outputs")? {
             Some(outputs) => without_image_config(outputs)?,
             None => None,
         };
@@ -91,8 +94,8 @@ fn wrong(parameter: &str, what: impl std::fmt::Display) -> Refusal {
 }
 
 /// The text of a parameter that holds JSON. An empty one counts as missing.
-fn text<'q>(query: &'q Query<'_>, name: &str) -> Result<Option<&'q str>, Refusal> {
-    match query.first(name).filter(|value| !value.is_empty()) {
+fn text<'q>(value: Option<&'q [u8]>, name: &str) -> Result<Option<&'q str>, Refusal> {
+    match value.filter(|value| !value.is_empty()) {
         None => Ok(None),
         Some(value) => std::str::from_utf8(value)
             .map(Some)
@@ -177,8 +180,8 @@ mod tests {
             assert_eq!(labels(none), format!("{{{FORCED}}}"), "{none}");
         }
         for client in [
-            "l%61bels=%7B%22a%22:%22b%22}&labels={}",
-            "Labels={}&labels={\"a\":\"b\",\"ci.job\":\"1\"}&LABEL%C5%BF={}",
+            "l%61bels=%7B%22a%22:%22b%22}",
+            "labels={\"a\":\"b\",\"ci.job\":\"1\"}",
             "labels=[\"a%3Db\",\"ci.job\"]",
         ] {
             assert_eq!(
@@ -257,8 +260,29 @@ mod tests {
     }
 
     #[test]
+    fn a_form_in_place_of_a_remote_context_is_looked_at() {
+        for (query, recipe, expected) in [
+            ("remote=http://h/x", &RECIPE, true),
+            ("remote=", &RECIPE, false),
+            ("t=x", &RECIPE, false),
+            ("remote=http://h/x", &LIBPOD, false),
+        ] {
+            let labelled = test::labelled(recipe, with_query(query), &mut Script::default());
+            assert_eq!(labelled.unwrap().ignores_body, expected, "{query}");
+        }
+    }
+
+    #[test]
     fn a_parameter_that_cannot_be_understood_is_refused() {
         for (query, message) in [
+            (
+                "labels={\"a\":\"b\"}&labels={}",
+                "the parameter labels is given twice; give it once",
+            ),
+            (
+                "labels={\"a\":\"b\"}&LABEL%C5%BF={}",
+                "the parameter \"LABELſ\" must be written labels",
+            ),
             (
                 "labels=x",
                 "the parameter labels must be an object of strings",
