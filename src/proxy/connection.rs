@@ -191,6 +191,9 @@ impl Connection<'_> {
             Err(Rejection::Refusal(refusal)) => return Err(refusal),
             Err(Rejection::Answer(answer)) => return self.pass_on_no(request, &created, &answer),
         }
+        if let Some(why) = draft.cannot_label {
+            self.allow_unlabelled(request, target, why)?;
+        }
         let query = Some(&*draft.query).filter(|query| !query.is_empty());
         request.head.target = with_query(target.encoded_path(), query);
         let body = needs_body.then_some(draft.body);

@@ -46,9 +46,11 @@ fn random_creates() {
     let time = number("DOCKER_LABEL_PROXY_TEST_SECONDS").unwrap_or(SECONDS);
     let time = Duration::from_secs(time);
 
-    let case = Case::new();
-    let labels = case.labels_over(&LabelMap::new());
+    let odd = ODD_VALUES[(seed % ODD_VALUES.len() as u64) as usize];
+    let case = Case::with(&engine().socket, &["--label", &format!("{ODD}={odd}")]);
+    let labels = case.labels_over(&LabelMap::from([(ODD.to_owned(), odd.to_owned())]));
     let container = case.container("true");
+    build_past_the_proxy(&case);
     let before: BTreeSet<String> = things().into_iter().map(|thing| thing.target).collect();
     let start = Instant::now();
     let mut created: BTreeMap<String, u32> = BTreeMap::new();
@@ -87,6 +89,38 @@ fn random_creates() {
     }
     eprintln!("seed {seed}: {count} connections created {created:?}");
     assert!(is_varied(&created), "some of all kinds");
+}
+
+/// The key of a label beside those of each case.
+const ODD: &str = "e2e.odd";
+
+/// Values that some path on which labels travel could spoil. Each run has one.
+const ODD_VALUES: &[&str] = &[
+    "$x ${nothing:-y} $$ \\$x",
+    "${x} \\\"$x\\",
+    "'${",
+    "a\u{a0}b\u{200b}",
+];
+
+/// A stage in the middle, and a last one. They set what the labels of the builds name.
+const DOCKERFILE: &str = "FROM scratch AS one\nCOPY Dockerfile /\nENV HOME=/evil x=evil\n\
+    FROM one\nENV y=evil\nLABEL e2e.job=mine\n";
+
+/// Leaves images in the engine's cache that have no labels.
+fn build_past_the_proxy(case: &Case) {
+    for target in ["", "&target=one"] {
+        let archive = tar("Dockerfile", DOCKERFILE.as_bytes());
+        let name = case.name("past");
+        let mut wire = engine().connect();
+        wire.send(format!(
+            "POST /build?t={name}{target} HTTP/1.1\r\nHost: d\r\n\
+             Content-Type: application/x-tar\r\nContent-Length: {}\r\n\r\n",
+            archive.len()
+        ));
+        wire.send(archive);
+        let response = wire.response();
+        assert_eq!(response.status(), 200, "{response:?}");
+    }
 }
 
 /// An object of the engine.
@@ -225,12 +259,14 @@ impl<'a> Generator<'a> {
                 "application/json",
                 self.network().into_bytes(),
             ),
-            80..88 => self.import(),
-            88..93 => self.commit(),
-            93..97 => self.build(),
+            80..86 => self.import(),
+            86..90 => self.commit(),
+            90..97 => self.build(),
             _ => return self.disguised(),
         };
         let version = match self.below(4) {
+            // Nothing is a path of this API without its version.
+            _ if path.starts_with("/libpod/") => "/v4.0.0".to_owned(),
             0 => format!("/v{}", engine().api),
             1 => format!("/v{}", engine().api.replace('.', "%2E")),
             _ => String::new(),
@@ -562,19 +598,39 @@ impl<'a> Generator<'a> {
             "&labels=",
             "&labels=null",
             "&labels=%7B%22e2e.job%22%3A%22mine%22%7D",
+            "&l%61bels=%7B%22a%22%3A%22%24x%22%7D",
             "&l%61bels=%7B%7D&labels=%7B%22a%22%3A%221%22%7D",
             "&labels=%zz&Labels=%7B%7D",
             "&labels=%7B%7D;labels=x",
+            // ${nothing:-e2e.job}, e2e.note${nothing}
+            "&labels=%7B%22%24%7Bnothing%3A-e2e.job%7D%22%3A%22mine%22%7D",
+            "&labels=%7B%22e2e.note%24%7Bnothing%7D%22%3A%22mine%22%2C%22%24x%22%3A%22%24%24%22%7D",
+            "&labels=%5B%22e2e.odd%24%7Bnothing%7D%3Dmine%22%5D",
         ]);
-        let query = format!("t={}{labels}", self.name());
+        let mut query = format!("t={}{labels}", self.name());
+        while self.chance(40) {
+            query += self.pick(&[
+                "&target=one",
+                "&Target=one",
+                "&target=",
+                "&nocache=0",
+                "&layers=1",
+                "&rm=0",
+                "&unsetlabel=e2e.odd",
+                "&layerLabel=e2e.job%3Dmine",
+            ]);
+        }
+        let path = match self.below(3) {
+            0 if engine().is_podman() => "/libpod/build",
+            _ => "/build",
+        };
         let kind = self.pick(&[
             "application/x-tar",
             "",
             "application/x-www-form-urlencoded",
             "multipart/form-data; boundary=x",
         ]);
-        let dockerfile = "FROM scratch\nCOPY Dockerfile /\nLABEL e2e.job=mine\n";
-        let archive = tar("Dockerfile", dockerfile.as_bytes());
-        ("/build", query, kind, archive)
+        let archive = tar("Dockerfile", DOCKERFILE.as_bytes());
+        (path, query, kind, archive)
     }
 }

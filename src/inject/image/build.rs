@@ -1,8 +1,10 @@
 //! Builds by `POST /build`: the labels are a parameter of the query, and the body, which is the
-//! build context, passes as it comes.
+//! build context, passes as it comes. What is special about Podman is in `podman_build`.
 
 use crate::error::Refusal;
 use crate::http1::query::Query;
+use crate::inject::engine::Engine;
+use crate::inject::image::podman_build;
 use crate::inject::overlay::overlay;
 use crate::inject::recipe::{Body, Recipe};
 use crate::inject::request::{Create, Rejection};
@@ -27,7 +29,8 @@ pub(crate) static RECIPE: Recipe = Recipe {
 /// make images or containers without them.
 ///
 /// # Errors
-/// When the client's parameters `labels` or `outputs` cannot be understood.
+/// When the client's parameters `labels` or `outputs` cannot be understood, and when a label would
+/// not arrive.
 fn label(create: &mut Create<'_>) -> Result<(), Rejection> {
     // The build context is fetched from there. Podman's own API reads no forms.
     let remote = create.request.parameter("remote");
@@ -64,7 +67,8 @@ fn label_with(
             Some(outputs) => without_image_config(outputs)?,
             None => None,
         };
-        query.set("labels", overlay(create.labels(), &client).as_bytes());
+        let labels = labels(query, &client, create)?;
+        query.set("labels", labels.as_bytes());
         keep_labelled(query, create.labels());
         if let Some(parent) = &create.policy().cgroup_parent {
             query.set("cgroupparent", parent.as_bytes());
@@ -74,6 +78,25 @@ fn label_with(
         }
         Ok(())
     })
+}
+
+/// The parameter `labels`, with the operator's over the client's. Asks which engine the daemon is
+/// only where that makes a difference.
+fn labels(
+    query: &mut Query<'_>,
+    client: &[(String, String)],
+    create: &mut Create<'_>,
+) -> Result<String, Rejection> {
+    let labels = create.labels();
+    if podman_build::differs(query, client, labels)
+        && let Engine::Podman(version) = Engine::ask(create)?
+    {
+        let request = &mut create.request;
+        return Ok(podman_build::labels(
+            request, query, client, labels, version,
+        )?);
+    }
+    Ok(overlay(labels, client))
 }
 
 /// Takes away what would remove the labels again, and what would leave containers behind.
@@ -149,7 +172,8 @@ mod tests {
     use crate::policy::Policy;
 
     fn labelled_by(query: &str, policy: &Policy) -> Result<CreateRequest, Rejection> {
-        let mut daemon = Script::default();
+        // Asked since a value of the labels has a "$".
+        let mut daemon = Script::default().on("GET /v1.41/version", 200, "{}");
         test::labelled_by(policy, &LIBPOD, with_query(query), &mut daemon)
     }
 
@@ -267,7 +291,8 @@ mod tests {
             ("t=x", &RECIPE, false),
             ("remote=http://h/x", &LIBPOD, false),
         ] {
-            let labelled = test::labelled(recipe, with_query(query), &mut Script::default());
+            let mut daemon = Script::default().on("GET /v1.41/version", 200, "{}");
+            let labelled = test::labelled(recipe, with_query(query), &mut daemon);
             assert_eq!(labelled.unwrap().ignores_body, expected, "{query}");
         }
     }

@@ -5,3 +5,4 @@ pub(crate) mod build;
 pub(crate) mod commit;
 pub(crate) mod dockerfile_changes;
 pub(crate) mod import;
+pub(crate) mod podman_build;
