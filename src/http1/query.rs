@@ -74,6 +74,13 @@ impl<'a> Query<'a> {
         }
     }
 
+    /// Whether Podman finds a value for `name` that is not empty, in whatever case.
+    pub(crate) fn has_value(&self, name: &str) -> bool {
+        self.0
+            .iter()
+            .any(|pair| pair.is(name) && !pair.value.is_empty())
+    }
+
     /// Checks that the name is written as it should be wherever it occurs.
     ///
     /// # Errors
@@ -133,6 +140,19 @@ mod tests {
         assert_eq!(query.first("c"), Some(&b""[..]));
         assert_eq!(query.first("d"), None);
         assert_eq!(query.all("labels").collect::<Vec<_>>(), [&b"{}"[..], b"x"]);
+    }
+
+    #[test]
+    fn a_value_is_found_in_any_case() {
+        for (text, expected) in [
+            ("target=one", true),
+            ("a=b&TARGET=x", true),
+            ("t%61rget=%20", true),
+            ("target=&Target=&x=target", false),
+            ("", false),
+        ] {
+            assert_eq!(Query::parse(text).has_value("target"), expected, "{text}");
+        }
     }
 
     #[test]

@@ -2,12 +2,13 @@
 //! and sending requests is left to `proxy`, so recipes are tested without sockets.
 //!
 //! Read `routes` first, then `recipe` and `request`, then the recipe of your choice: a folder or
-//! file of the thing that is created. They share `overlay` (the labels as JSON), `mounts`,
-//! `volume_store` and `socket_mounts` (what containers bring along).
+//! file of the thing that is created. They share `overlay` (the labels as JSON), `engine` (what the
+//! daemon is), `mounts`, `volume_store` and `socket_mounts` (what containers bring along).
 
 pub(crate) mod buildkit;
 pub(crate) mod check;
 pub(crate) mod container;
+mod engine;
 pub(crate) mod expected;
 pub(crate) mod image;
 pub(crate) mod image_memory;

@@ -4,17 +4,24 @@ use crate::json::{self, MemberError, Object};
 use crate::labels::Labels;
 
 /// The JSON object of the client's labels with the operator's laid over them: a client's label
-/// stays where it was unless its key is one of the operator's, and those come last. Podman writes
-/// labels as `KEY=VALUE` on the way, so the client's key `a=b` is its key `a` too.
+/// stays where it was unless its key is one of the operator's, and those come last.
 pub(crate) fn overlay(labels: &Labels, client: &[(String, String)]) -> String {
+    let forced = labels.iter().map(|label| (label.key(), label.value()));
+    json::map(kept(labels, client).chain(forced))
+}
+
+/// The client's labels whose keys are not the operator's. Podman writes labels as `KEY=VALUE` on the
+/// way, so the client's key `a=b` is its key `a` too.
+pub(crate) fn kept<'l>(
+    labels: &'l Labels,
+    client: &'l [(String, String)],
+) -> impl Iterator<Item = (&'l str, &'l str)> {
     let is_forced = |key: &str| {
         let key = key.split('=').next();
         labels.iter().any(|label| Some(label.key()) == key)
     };
-    let kept = client.iter().filter(|(key, _)| !is_forced(key));
-    let kept = kept.map(|(key, value)| (&**key, &**value));
-    let forced = labels.iter().map(|label| (label.key(), label.value()));
-    json::map(kept.chain(forced))
+    let kept = client.iter().filter(move |(key, _)| !is_forced(key));
+    kept.map(|(key, value)| (&**key, &**value))
 }
 
 /// What the member `name` is with the labels laid over it. What Go would decode into it (any case,

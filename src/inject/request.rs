@@ -29,6 +29,8 @@ pub(crate) struct CreateRequest {
     pub(crate) is_unlabelled: bool,
     /// Why what it creates or names has not got the labels, if the operator may allow it.
     pub(crate) cannot_label: Option<&'static str>,
+    /// Whether the daemon takes no data from its body, which may then be a form.
+    pub(crate) ignores_body: bool,
 }
 
 impl CreateRequest {

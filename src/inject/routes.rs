@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use crate::inject::image::{build, commit, import, push, tag};
+use crate::inject::image::{build, commit, import, podman_build, push, tag};
 use crate::inject::recipe::Recipe;
 use crate::inject::{container, libpod, network, object, service, service_update, swarm, volume};
 
@@ -162,7 +162,7 @@ pub(crate) const TABLE: &[(&str, &str, Action)] = &[
     ("POST", "/libpod/local/build", Label(Kind::Image, &build::LIBPOD)),
     ("POST", "/libpod/local/images/load", CannotLabel(LOAD)),
     ("POST", "/libpod/manifests/*/registry/*", Pass),
-    ("POST", "/libpod/manifests/*", CannotLabel("manifest lists carry no labels")),
+    ("POST", "/libpod/manifests/*", CannotLabel(podman_build::LIST)),
     ("PUT", "/libpod/manifests/*", Pass),
     ("POST", "/libpod/networks/create", Label(Kind::Network, &libpod::objects::NETWORK)),
     ("POST", "/libpod/networks/prune", Pass),

@@ -9,6 +9,10 @@ use crate::inject::routes;
 use crate::proxy::refusal::unreadable_request;
 use crate::proxy::response::Then;
 
+/// The first bytes of a build's body, which Docker takes for the beginning of the build context
+/// before it looks for a form (`wrapOutputBufferedUntilRequestRead` in moby's build routes).
+const DROPPED_BYTES_OF_A_FORM: u64 = 4096;
+
 /// A request as far as it has been looked at.
 #[derive(Debug)]
 pub(crate) struct Request {
@@ -82,6 +86,25 @@ impl Request {
         }
     }
 
+    /// Checks that the body, from which the daemon takes no data, is not a form: it would be sent as
+    /// data, and its pairs be lost.
+    ///
+    /// # Errors
+    /// When it is a form of more bytes than daemons drop.
+    pub(crate) fn check_no_form(&self) -> Result<(), Refusal> {
+        let is_dropped = match self.body {
+            Body::Length(length) => length <= DROPPED_BYTES_OF_A_FORM,
+            Body::Chunked(_) | Body::UntilClose => false,
+        };
+        let mut types = self.head.headers.all("content-type");
+        if is_dropped || !types.any(is_form) {
+            return Ok(());
+        }
+        let what = "the parameters of a build stand in its query; \
+                    those in a form would be lost, so move them there";
+        Err(Refusal::bad_request(what))
+    }
+
     /// Makes the head announce an archive where the daemon could read the body as a form, whose
     /// pairs would count before those of the query.
     pub(crate) fn announce_archive(&mut self, target: &Target) {
@@ -90,6 +113,18 @@ impl Request {
             self.head.headers.push("Content-Type", "application/x-tar");
         }
     }
+}
+
+/// Whether a body of this `Content-Type` is a form, as Go's `ParseMultipartForm` decides it.
+fn is_form(content_type: &[u8]) -> bool {
+    let kind = content_type.split(|&b| b == b';').next();
+    let kind = kind.unwrap_or_default().trim_ascii();
+    [
+        &b"application/x-www-form-urlencoded"[..],
+        b"multipart/form-data",
+    ]
+    .iter()
+    .any(|form| form.eq_ignore_ascii_case(kind))
 }
 
 /// Whether the daemon may read the body of an archive as a form.
@@ -176,6 +211,31 @@ mod tests {
             let mut request = request(chunked);
             request.announce_body(len, was_empty);
             assert_eq!(written(&request), format!("POST / HTTP/1.1\r\n{expected}"));
+        }
+    }
+
+    #[test]
+    fn a_form_that_the_daemon_reads_is_not_lost() {
+        let form = "application/x-www-form-urlencoded";
+        for (kind, framing, is_taken) in [
+            (form, "Content-Length: 4097", false),
+            (form, "Transfer-Encoding: chunked", false),
+            (
+                "Multipart/Form-Data ; boundary=x",
+                "Content-Length: 4097",
+                false,
+            ),
+            (form, "Content-Length: 4096", true),
+            (form, "X: y", true),
+            ("application/x-tar", "Content-Length: 4097", true),
+            ("text/plain", "Transfer-Encoding: chunked", true),
+        ] {
+            let mut request = request(&format!(
+                "POST /build HTTP/1.1\r\nHost: d\r\nContent-Type: {kind}\r\n{framing}\r\n\r\n"
+            ));
+            request.understand().unwrap();
+            let checked = request.check_no_form();
+            assert_eq!(checked.is_ok(), is_taken, "{kind} {framing}: {checked:?}");
         }
     }
 

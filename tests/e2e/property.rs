@@ -50,10 +50,13 @@ fn random_creates() {
     let time = number("DOCKER_LABEL_PROXY_TEST_SECONDS").unwrap_or(SECONDS);
     let time = Duration::from_secs(time);
 
+    let odd = ODD_VALUES[(seed % ODD_VALUES.len() as u64) as usize];
     // Of what cannot be labelled nothing may be there, either.
-    let case = Case::with(&engine().socket, &["--strict"]);
-    let labels = case.labels_over(&LabelMap::new());
+    let args = ["--strict", "--label", &format!("{ODD}={odd}")];
+    let case = Case::with(&engine().socket, &args);
+    let labels = case.labels_over(&LabelMap::from([(ODD.to_owned(), odd.to_owned())]));
     let container = case.container("true");
+    build_past_the_proxy(&case);
     let step = step(&case);
     let mut service = RandomService::new(&case);
     if let Some(service) = &mut service {
@@ -143,6 +146,38 @@ fn step(case: &Case) -> String {
     let step = built["Parent"].as_str().unwrap();
     assert!(!step.is_empty(), "{built}");
     step.to_owned()
+}
+
+/// The key of a label beside those of each case.
+const ODD: &str = "e2e.odd";
+
+/// Values that some path on which labels travel could spoil. Each run has one.
+const ODD_VALUES: &[&str] = &[
+    "$x ${nothing:-y} $$ \\$x",
+    "${x} \\\"$x\\",
+    "'${",
+    "a\u{a0}b\u{200b}",
+];
+
+/// A stage in the middle, and a last one. They set what the labels of the builds name.
+const DOCKERFILE: &str = "FROM scratch AS one\nCOPY Dockerfile /\nENV HOME=/evil x=evil\n\
+    FROM one\nENV y=evil\nLABEL e2e.job=mine\n";
+
+/// Leaves images in the engine's cache that have no labels.
+fn build_past_the_proxy(case: &Case) {
+    for target in ["", "&target=one"] {
+        let archive = tar("Dockerfile", DOCKERFILE.as_bytes());
+        let name = case.name("past");
+        let mut wire = engine().connect();
+        wire.send(format!(
+            "POST /build?t={name}{target} HTTP/1.1\r\nHost: d\r\n\
+             Content-Type: application/x-tar\r\nContent-Length: {}\r\n\r\n",
+            archive.len()
+        ));
+        wire.send(archive);
+        let response = wire.response();
+        assert_eq!(response.status(), 200, "{response:?}");
+    }
 }
 
 /// An object of the engine.
@@ -307,12 +342,14 @@ impl<'a> Generator<'a> {
                 "application/json",
                 self.network().into_bytes(),
             ),
-            80..88 => self.import(),
-            88..93 => self.commit(),
-            93..97 => self.build(),
+            80..86 => self.import(),
+            86..90 => self.commit(),
+            90..97 => self.build(),
             _ => return self.disguised(),
         };
         let version = match self.below(4) {
+            // Nothing is a path of this API without its version.
+            _ if path.starts_with("/libpod/") => "/v4.0.0".to_owned(),
             0 => format!("/v{}", engine().api),
             1 => format!("/v{}", engine().api.replace('.', "%2E")),
             _ => String::new(),
@@ -739,20 +776,40 @@ impl<'a> Generator<'a> {
             "&labels=",
             "&labels=null",
             "&labels=%7B%22e2e.job%22%3A%22mine%22%7D",
+            "&l%61bels=%7B%22a%22%3A%22%24x%22%7D",
             "&l%61bels=%7B%7D&labels=%7B%22a%22%3A%221%22%7D",
             "&labels=%zz&Labels=%7B%7D",
             "&labels=%7B%7D;labels=x",
+            // ${nothing:-e2e.job}, e2e.note${nothing}
+            "&labels=%7B%22%24%7Bnothing%3A-e2e.job%7D%22%3A%22mine%22%7D",
+            "&labels=%7B%22e2e.note%24%7Bnothing%7D%22%3A%22mine%22%2C%22%24x%22%3A%22%24%24%22%7D",
+            "&labels=%5B%22e2e.odd%24%7Bnothing%7D%3Dmine%22%5D",
         ]);
-        let query = format!("t={}{labels}", self.name());
+        let mut query = format!("t={}{labels}", self.name());
+        while self.chance(40) {
+            query += self.pick(&[
+                "&target=one",
+                "&Target=one",
+                "&target=",
+                "&nocache=0",
+                "&layers=1",
+                "&rm=0",
+                "&unsetlabel=e2e.odd",
+                "&layerLabel=e2e.job%3Dmine",
+            ]);
+        }
+        let path = match self.below(3) {
+            0 if engine().is_podman() => "/libpod/build",
+            _ => "/build",
+        };
         let kind = self.pick(&[
             "application/x-tar",
             "",
             "application/x-www-form-urlencoded",
             "multipart/form-data; boundary=x",
         ]);
-        let dockerfile = "FROM scratch\nCOPY Dockerfile /\nLABEL e2e.job=mine\n";
-        let archive = tar("Dockerfile", dockerfile.as_bytes());
-        ("/build".to_owned(), query, kind, archive)
+        let archive = tar("Dockerfile", DOCKERFILE.as_bytes());
+        (path.to_owned(), query, kind, archive)
     }
 }
 

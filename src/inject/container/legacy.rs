@@ -1,12 +1,13 @@
 //! Members of `HostConfig` that stand at the top of a create's body, where daemons before API 1.46
 //! read them too (`ContainerConfigWrapper.getHostConfig` in moby's runconfig).
 
+use crate::inject::engine::{Engine, Version};
 use crate::inject::request::{Create, Rejection};
 use crate::json::{MemberError, Object};
 
 /// The first API version in which members of `HostConfig` count only inside it; before, all of
 /// them could stand at the top (moby 2954b05b03, Docker 27).
-const FIRST_STRICT_VERSION: (u32, u32) = (1, 46);
+const FIRST_STRICT_VERSION: Version = (1, 46);
 
 /// Moves what stands at the top but counts as a member of `HostConfig` into it, on daemons that
 /// still read it so.
@@ -51,15 +52,10 @@ fn members(config: &Object<'_>) -> Result<Vec<(&'static str, String)>, MemberErr
 
 /// Whether the daemon reads members of `HostConfig` at the top too.
 fn is_read_at_the_top(create: &mut Create<'_>) -> Result<bool, Rejection> {
-    let answer = create.get("/version")?;
-    if answer.is_podman {
-        return Ok(false);
-    }
-    let version = answer.string("ApiVersion")?;
-    let numbers = version
-        .split_once('.')
-        .and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
-    Ok(numbers.is_none_or(|version| version < FIRST_STRICT_VERSION))
+    Ok(match Engine::ask(create)? {
+        Engine::Docker(api) => api.is_none_or(|api| api < FIRST_STRICT_VERSION),
+        Engine::Podman(_) => false,
+    })
 }
 
 /// All members of `HostConfig` up to API 1.45 (api/types/container/hostconfig.go).

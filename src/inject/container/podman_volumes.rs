@@ -309,7 +309,7 @@ mod tests {
 
     #[test]
     fn members_at_the_top_do_not_count() {
-        let version = r#"{"ApiVersion":"1.41"}"#;
+        let version = r#"{"Version":"4.3.1","ApiVersion":"1.41"}"#;
         let mut daemon = podman(NO_VOLUMES)
             .on("GET /v1.41/version", 200, version)
             .podman();

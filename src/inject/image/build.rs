@@ -1,8 +1,10 @@
 //! Builds by `POST /build`: the labels are a parameter of the query, and the body, which is the
-//! build context, passes as it comes.
+//! build context, passes as it comes. What is special about Podman is in `podman_build`.
 
 use crate::error::Refusal;
 use crate::http1::query::Query;
+use crate::inject::engine::Engine;
+use crate::inject::image::podman_build;
 use crate::inject::overlay::overlay;
 use crate::inject::recipe::{Body, Recipe};
 use crate::inject::request::{Create, Rejection};
@@ -27,8 +29,12 @@ pub(crate) static RECIPE: Recipe = Recipe {
 /// make images or containers without them.
 ///
 /// # Errors
-/// When the client's parameters `labels` or `outputs` cannot be understood.
+/// When the client's parameters `labels` or `outputs` cannot be understood, and when a label would
+/// not arrive.
 fn label(create: &mut Create<'_>) -> Result<(), Rejection> {
+    // The build context is fetched from there. Podman's own API reads no forms.
+    let remote = create.request.parameter("remote");
+    create.request.ignores_body = remote.is_some_and(|remote| !remote.is_empty());
     label_with(create, object)
 }
 
@@ -53,15 +59,16 @@ fn label_with(
 ) -> Result<(), Rejection> {
     create.request.name = create.request.parameter("t");
     create.edit_query(|query, create| {
-        let client = match text(query, "labels")? {
+        let client = match text(query.sole("labels")?, "labels")? {
             Some(text) => read(text).map_err(|error| wrong("labels", error))?,
             None => Vec::new(),
         };
-        let outputs = match text(query, "outputs")? {
+        let outputs = match text(query.first("outputs"), "outputs")? {
             Some(outputs) => without_image_config(outputs)?,
             None => None,
         };
-        query.set("labels", overlay(create.labels(), &client).as_bytes());
+        let labels = labels(query, &client, create)?;
+        query.set("labels", labels.as_bytes());
         keep_labelled(query, create.labels());
         if let Some(parent) = &create.policy().cgroup_parent {
             query.set("cgroupparent", parent.as_bytes());
@@ -71,6 +78,25 @@ fn label_with(
         }
         Ok(())
     })
+}
+
+/// The parameter `labels`, with the operator's over the client's. Asks which engine the daemon is
+/// only where that makes a difference.
+fn labels(
+    query: &mut Query<'_>,
+    client: &[(String, String)],
+    create: &mut Create<'_>,
+) -> Result<String, Rejection> {
+    let labels = create.labels();
+    if podman_build::differs(query, client, labels)
+        && let Engine::Podman(version) = Engine::ask(create)?
+    {
+        let request = &mut create.request;
+        return Ok(podman_build::labels(
+            request, query, client, labels, version,
+        )?);
+    }
+    Ok(overlay(labels, client))
 }
 
 /// Takes away what would remove the labels again, and what would leave containers behind.
@@ -91,8 +117,8 @@ fn wrong(parameter: &str, what: impl std::fmt::Display) -> Refusal {
 }
 
 /// The text of a parameter that holds JSON. An empty one counts as missing.
-fn text<'q>(query: &'q Query<'_>, name: &str) -> Result<Option<&'q str>, Refusal> {
-    match query.first(name).filter(|value| !value.is_empty()) {
+fn text<'q>(value: Option<&'q [u8]>, name: &str) -> Result<Option<&'q str>, Refusal> {
+    match value.filter(|value| !value.is_empty()) {
         None => Ok(None),
         Some(value) => std::str::from_utf8(value)
             .map(Some)
@@ -146,7 +172,8 @@ mod tests {
     use crate::policy::Policy;
 
     fn labelled_by(query: &str, policy: &Policy) -> Result<CreateRequest, Rejection> {
-        let mut daemon = Script::default();
+        // Asked since a value of the labels has a "$".
+        let mut daemon = Script::default().on("GET /v1.41/version", 200, "{}");
         test::labelled_by(policy, &LIBPOD, with_query(query), &mut daemon)
     }
 
@@ -177,8 +204,8 @@ mod tests {
             assert_eq!(labels(none), format!("{{{FORCED}}}"), "{none}");
         }
         for client in [
-            "l%61bels=%7B%22a%22:%22b%22}&labels={}",
-            "Labels={}&labels={\"a\":\"b\",\"ci.job\":\"1\"}&LABEL%C5%BF={}",
+            "l%61bels=%7B%22a%22:%22b%22}",
+            "labels={\"a\":\"b\",\"ci.job\":\"1\"}",
             "labels=[\"a%3Db\",\"ci.job\"]",
         ] {
             assert_eq!(
@@ -257,8 +284,30 @@ mod tests {
     }
 
     #[test]
+    fn a_form_in_place_of_a_remote_context_is_looked_at() {
+        for (query, recipe, expected) in [
+            ("remote=http://h/x", &RECIPE, true),
+            ("remote=", &RECIPE, false),
+            ("t=x", &RECIPE, false),
+            ("remote=http://h/x", &LIBPOD, false),
+        ] {
+            let mut daemon = Script::default().on("GET /v1.41/version", 200, "{}");
+            let labelled = test::labelled(recipe, with_query(query), &mut daemon);
+            assert_eq!(labelled.unwrap().ignores_body, expected, "{query}");
+        }
+    }
+
+    #[test]
     fn a_parameter_that_cannot_be_understood_is_refused() {
         for (query, message) in [
+            (
+                "labels={\"a\":\"b\"}&labels={}",
+                "the parameter labels is given twice; give it once",
+            ),
+            (
+                "labels={\"a\":\"b\"}&LABEL%C5%BF={}",
+                "the parameter \"LABELſ\" must be written labels",
+            ),
             (
                 "labels=x",
                 "the parameter labels must be an object of strings",

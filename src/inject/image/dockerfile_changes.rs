@@ -4,6 +4,7 @@
 
 use crate::error::Refusal;
 use crate::http1::query::Query;
+use crate::inject::engine::{Engine, Version};
 use crate::inject::request::{Create, Rejection};
 use crate::labels::Label;
 use crate::limits::DOCKERFILE_LINE_BYTES;
@@ -31,7 +32,7 @@ pub(crate) enum Purpose {
 }
 
 /// The first version of Podman that reads the changes of a commit as a Dockerfile.
-const PODMAN_PARSES_COMMIT: u32 = 5;
+const PODMAN_PARSES_COMMIT: Version = (5, 0);
 
 /// How the value of a label is written between its double quotes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,23 +75,15 @@ fn quoting(purpose: Purpose, create: &mut Create<'_>) -> Result<Quoting, Rejecti
     if !create.labels().iter().any(needs_quoting) {
         return Ok(Quoting::Dockerfile);
     }
-    let answer = create.get("/version")?;
-    if !answer.is_podman {
-        return Ok(Quoting::Dockerfile);
-    }
-    if purpose == Purpose::Import {
-        return Ok(Quoting::Literal);
-    }
-    let podman = answer.string("Version")?;
-    let major = podman.split('.').next().and_then(|n| n.parse::<u32>().ok());
-    match major {
-        Some(..PODMAN_PARSES_COMMIT) => Ok(Quoting::Literal),
-        Some(_) => Ok(Quoting::Dockerfile),
-        None => {
-            let what = format!("the daemon's version {podman:?} is not a number");
-            Err(Refusal::bad_gateway(what).into())
+    Ok(match Engine::ask(create)? {
+        Engine::Docker(_) => Quoting::Dockerfile,
+        Engine::Podman(version)
+            if purpose == Purpose::Commit && version >= PODMAN_PARSES_COMMIT =>
+        {
+            Quoting::Dockerfile
         }
-    }
+        Engine::Podman(_) => Quoting::Literal,
+    })
 }
 
 /// The instruction that sets a label. Its key needs no escapes, see [`Label::parse`].

@@ -67,7 +67,7 @@ mod tests {
             "fromImage=x;y&repo=a",
         ] {
             let mut daemon = Script::default()
-                .on("GET /v1.41/version", 200, "{}")
+                .on("GET /v1.41/version", 200, r#"{"Version":"5.8.6"}"#)
                 .podman();
             let request = labelled(client, &mut daemon).unwrap();
             assert!(
@@ -112,7 +112,7 @@ mod tests {
     fn podmans_own_import_is_never_a_pull() {
         let request = with_query("reference=a&fromImage=b");
         let mut daemon = Script::default()
-            .on("GET /v1.41/version", 200, "{}")
+            .on("GET /v1.41/version", 200, r#"{"Version":"5.8.6"}"#)
             .podman();
         let request = test::labelled(&LIBPOD, request, &mut daemon).unwrap();
         let start = "reference=a&fromImage=b&changes=LABEL";

@@ -5,5 +5,6 @@ pub(crate) mod build;
 pub(crate) mod commit;
 pub(crate) mod dockerfile_changes;
 pub(crate) mod import;
+pub(crate) mod podman_build;
 pub(crate) mod push;
 pub(crate) mod tag;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use serde_json::{Value, json};
 use support::{Kind, wait_until};
 
-use super::{Covered, On, encoded, own, path, rule};
+use super::{Covered, On, assert_refused, encoded, own, path, rule};
 use crate::case::{Case, LabelMap, labels_of};
 use crate::command::finish;
 use crate::engine::{engine, json_request};
@@ -27,13 +27,8 @@ const PARAMETERS: &[(&str, &str, Pairs)] = &[
         &[("a", "1")],
     ),
     (
-        "labels twice",
-        "&labels=%7B%22a%22:%221%22}&labels={}",
-        &[("a", "1")],
-    ),
-    (
         "labels encoded",
-        "&l%61bels=%7B%22a%22:%221%22}&labels={}",
+        "&l%61bels=%7B%22a%22:%221%22}",
         &[("a", "1")],
     ),
     (
@@ -54,14 +49,10 @@ const PARAMETERS: &[(&str, &str, Pairs)] = &[
 pub fn cases() -> Vec<Covered> {
     let mut cases = Vec::new();
     for &(variant, parameters, labels) in PARAMETERS {
-        // Podman reads labels from the last of several parameters.
-        let on = if variant.starts_with("labels ") {
-            On::Docker
-        } else {
-            On::Any
-        };
-        for (builder, version, on) in [("classic", "", on), ("BuildKit", "&version=2", On::Docker)]
-        {
+        for (builder, version, on) in [
+            ("classic", "", On::Any),
+            ("BuildKit", "&version=2", On::Docker),
+        ] {
             cases.push(path(
                 BUILD,
                 &format!("{builder}, {variant}"),
@@ -73,11 +64,11 @@ pub fn cases() -> Vec<Covered> {
         }
     }
     cases.extend([
-        path(
+        rule(
             BUILD,
-            "labels twice, on Podman",
-            On::Podman,
-            labels_twice_on_podman,
+            "labels that are given twice are refused",
+            On::Any,
+            labels_twice,
         ),
         path(
             BUILD,
@@ -92,7 +83,18 @@ pub fn cases() -> Vec<Covered> {
             On::Docker,
             outputs,
         ),
-        path(BUILD, "a form of more than 4096 bytes", On::Docker, form),
+        path(
+            BUILD,
+            "a short form beside a remote context",
+            On::Docker,
+            short_form,
+        ),
+        rule(
+            BUILD,
+            "a long form beside a remote context is refused",
+            On::Any,
+            long_form,
+        ),
         rule(
             BUILD,
             "a form without a remote context",
@@ -158,11 +160,16 @@ fn buildkit_loses_uploads() -> bool {
     engine().has_containerd_store() && engine().minor() < 46
 }
 
-fn labels_twice_on_podman() {
-    build(
-        "&labels={%22a%22:%221%22}&Labels={%22b%22:%221%22}&LABELS={}",
-        &own(&[("a", "1")]),
-    );
+/// Docker would take the first, and Podman the last or any.
+fn labels_twice() {
+    let case = Case::new();
+    let image = case.name("i");
+    for more in ["&labels={}", "&Labels={%22a%22:%221%22}"] {
+        let target = format!("/build?t={image}&labels={{%22b%22:%221%22}}{more}");
+        let response = case.upload(&target, "application/x-tar", &context(&case));
+        assert_refused(&response, 400, "the parameter");
+        assert_eq!(engine().inspect(Kind::Image, &image), None);
+    }
 }
 
 fn dockerfile_labels() {
@@ -199,18 +206,35 @@ fn padded_form() -> Vec<u8> {
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-fn form() {
+fn short_form() {
     let case = Case::new();
     let image = case.name("i");
     let remote = Remote::serve(&case, &dockerfile(&case));
     let target = format!("/build?t={image}&remote={}", encoded(&remote.url));
-    let response = case.upload(&target, FORM, &padded_form());
-    assert_eq!(response.status(), 200, "{response:?}");
-    assert!(
-        engine().inspect(Kind::Image, &image).is_some(),
-        "{response:?}"
-    );
-    case.assert_labels(Kind::Image, &image, &LabelMap::new());
+    // The engine loses all of it.
+    for form in ["", "{}", "labels={}"] {
+        let response = case.upload(&target, FORM, form.as_bytes());
+        assert_eq!(response.status(), 200, "{response:?}");
+        assert!(
+            engine().inspect(Kind::Image, &image).is_some(),
+            "{response:?}"
+        );
+        case.assert_labels(Kind::Image, &image, &LabelMap::new());
+    }
+}
+
+fn long_form() {
+    let case = Case::new();
+    let image = case.name("i");
+    let target = format!("/build?t={image}&remote=http://127.0.0.1:1/none");
+    for content_type in [FORM, "multipart/form-data; boundary=x"] {
+        let response = case.upload(&target, content_type, &padded_form());
+        assert_refused(
+            &response,
+            400,
+            "the parameters of a build stand in its query",
+        );
+    }
 }
 
 fn form_for_context() {

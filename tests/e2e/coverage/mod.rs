@@ -10,6 +10,7 @@ mod images;
 mod libpod;
 mod llb;
 mod networks;
+mod podman_builds;
 mod policy;
 mod rollback;
 mod swarm;
@@ -115,6 +116,7 @@ pub fn trials() -> Vec<Trial> {
         libpod::cases(),
         llb::cases(),
         networks::cases(),
+        podman_builds::cases(),
         policy::cases(),
         rollback::cases(),
         swarm::cases(),
