@@ -56,6 +56,9 @@ impl<'s> Connection<'s> {
                 );
             }
         };
+        if labelled.draft.ignores_body {
+            request.check_no_form()?;
+        }
         if let Some(why) = labelled.draft.cannot_label {
             self.allow_unlabelled(request, target, why)?;
         }
@@ -63,7 +66,7 @@ impl<'s> Connection<'s> {
             return self.create_checked(request, target, (kind, recipe), &given, labelled);
         }
         let mut draft = labelled.draft;
-        let body = announce(request, target, recipe, &mut draft, given.body.is_empty())?;
+        let body = announce(request, target, recipe, &mut draft, given.body.is_empty());
         let created = Created {
             kind,
             name: draft.name,
@@ -87,7 +90,7 @@ impl<'s> Connection<'s> {
         let was_empty = given.body.is_empty();
         let mut is_first = true;
         loop {
-            let body = announce(request, target, recipe, &mut labelled.draft, was_empty)?;
+            let body = announce(request, target, recipe, &mut labelled.draft, was_empty);
             let mut bytes = Vec::new();
             request.head.remove_upgrade();
             request.head.write(&mut bytes);
@@ -185,31 +188,25 @@ impl<'s> Connection<'s> {
 
 /// Writes the labelled create into the head of the client's. Returns its body, if it is not the
 /// client's own.
-///
-/// # Errors
-/// When the daemon would ignore a body that holds parameters.
 fn announce(
     request: &mut Request,
     target: &Target,
     recipe: &Recipe,
     draft: &mut CreateRequest,
     was_empty: bool,
-) -> Result<Option<Vec<u8>>, Refusal> {
+) -> Option<Vec<u8>> {
     let query = Some(&*draft.query).filter(|query| !query.is_empty());
     let path = [draft.version.as_bytes(), &draft.path].concat();
     request.head.target = with_query(encoded_path(&path), query);
     match recipe.body {
         Body::Rewritten => {
             request.announce_body(draft.body.len(), was_empty);
-            Ok(Some(std::mem::take(&mut draft.body)))
+            Some(std::mem::take(&mut draft.body))
         }
         Body::PassesAsData => {
-            if draft.ignores_body {
-                request.check_no_form()?;
-            }
             request.announce_archive(target);
-            Ok(None)
+            None
         }
-        Body::Passes => Ok(None),
+        Body::Passes => None,
     }
 }
