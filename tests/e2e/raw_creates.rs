@@ -116,6 +116,14 @@ const BUILD_LABELS: &[(&str, &str)] = &[
         "&labels={%22e2e.job%22:%22mine%22,%22a%22:%221%22}",
     ),
     ("with an encoded name", "&l%61bels={%22a%22:%221%22}"),
+];
+
+/// Labels in the query of a build that must be refused.
+const NO_BUILD_LABELS: &[(&str, &str)] = &[
+    ("as a list", "&labels=[]"),
+    ("not as JSON", "&labels=a%3Db"),
+    ("with a number as a value", "&labels={%22a%22:1}"),
+    // Docker reads the first, Podman the last.
     (
         "twice",
         "&labels={%22a%22:%221%22}&labels={%22a%22:%222%22,%22b%22:%222%22}",
@@ -128,13 +136,6 @@ const BUILD_LABELS: &[(&str, &str)] = &[
         "after an empty parameter",
         "&labels=&labels={%22e2e.job%22:%22mine%22}",
     ),
-];
-
-/// Labels in the query of a build that must be refused.
-const NO_BUILD_LABELS: &[(&str, &str)] = &[
-    ("as a list", "&labels=[]"),
-    ("not as JSON", "&labels=a%3Db"),
-    ("with a number as a value", "&labels={%22a%22:1}"),
 ];
 
 pub fn tests() -> Vec<Test> {
