@@ -63,7 +63,7 @@ impl Times {
         let create = create_request(CREATE);
         let mut create = |conn: &mut Conn| timed(|| expect(conn, &create, "201"));
         self.add(
-            "create of a container, with the subrequest for its image",
+            "create of a container, with the check of what was created",
             N_SHORT,
             conns,
             &mut create,
