@@ -181,8 +181,9 @@ impl<'c> Create<'c> {
     pub(crate) fn find(&mut self, path: &str) -> Result<Option<Answer>, Refusal> {
         let answer = self.ask("GET", path)?;
         match answer.status {
-            200..300 => Ok(Some(answer)),
-            404 => Ok(None),
+            200..=299 => Ok(Some(answer)),
+            // The daemon redirects paths that are not clean: nothing has such a name.
+            301 | 404 => Ok(None),
             status => Err(Refusal::bad_gateway(format!(
                 "the daemon answered a subrequest with status {status}"
             ))),

@@ -234,7 +234,9 @@ func (s *side) answerQuestion(route string, q *seen, answer func(int, string)) {
 	case route == "/version":
 		answer(200, fmt.Sprintf(`{"Version":"x","ApiVersion":%q}`, s.api))
 	case strings.HasPrefix(route, "/containers/"):
-		answer(200, `{"Mounts":[{"Destination":"/from"}]}`)
+		// Of --volumes-from, or the one that was just created.
+		text, _ := json.Marshal(labels)
+		answer(200, fmt.Sprintf(`{"Config":{"Labels":%s},"Mounts":[{"Destination":"/from"}]}`, text))
 	case route == "/networks":
 		text, _ := json.Marshal([]any{
 			map[string]any{"Name": "good", "ConfigOnly": true, "Labels": labels},

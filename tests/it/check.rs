@@ -416,6 +416,12 @@ fn a_replaced_container_of_volumes_from_is_noticed() {
     answer(&mut conn, INSPECT, 200, &container("", &["a"]));
     answer(&mut conn, from, 200, &container("", &["a"]));
     expect_created(&mut client);
+    // No daemon has a container of such a name, but it is not the proxy that says so.
+    client.send(request(&body.replace("/f", "../f")));
+    answer(&mut conn, CREATE, 201, CREATED);
+    answer(&mut conn, INSPECT, 200, &container("", &[]));
+    answer(&mut conn, "GET /containers/..%2Ff/json", 301, "");
+    expect_created(&mut client);
     for (labels, status) in [(LABELLED, 201), (UNLABELLED, 503)] {
         client.send(request(body));
         answer(&mut conn, CREATE, 201, CREATED);
