@@ -287,9 +287,18 @@ fn values_keep_any_text() {
         body,
         serde_json::json!({"Labels": {"job": "42", "note": value}})
     );
-    let query = bench.labelled_query("/build");
+    let mut client = bench.send("/build", "", b"tar");
+    let mut conn = bench.daemon.accept();
+    // Podman would expand the variable.
+    assert_eq!(conn.request().line(), "GET /version HTTP/1.1");
+    conn.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
+    let request = conn.request();
+    conn.send(OK);
+    client.expect(OK);
+    let line = request.line();
+    let query = line.split([' ', '?']).nth(2).unwrap();
     assert_eq!(
-        labels_of(&query),
+        labels_of(query),
         serde_json::json!({"job": "42", "note": value})
     );
 }
@@ -392,17 +401,6 @@ fn a_build_is_labelled_in_its_query() {
         ),
         ("?labels=", "", serde_json::json!({"job": "42"})),
         ("?labels=null", "", serde_json::json!({"job": "42"})),
-        // The first one counts.
-        (
-            "?labels={}&labels=x&labels=[]",
-            "",
-            serde_json::json!({"job": "42"}),
-        ),
-        (
-            "?l%61bels={\"a\":\"1\"}&labels={\"b\":\"2\"}",
-            "",
-            serde_json::json!({"a": "1", "job": "42"}),
-        ),
         // The daemon ignores a pair with a malformed escape or a semicolon.
         (
             "?labels=%zz&labels={\"a\":\"1\"}&t=x;y&t=z",
@@ -427,6 +425,9 @@ fn a_build_is_labelled_in_its_query() {
         "labels={\"a\":1}",
         "labels=%ff",
         "labels={}{}",
+        // Docker reads the first, Podman the last.
+        "labels={}&labels=x&labels=[]",
+        "l%61bels={\"a\":\"1\"}&labels={\"b\":\"2\"}",
     ] {
         bench.refused(&format!("/build?{query}"), b"tar");
     }
