@@ -47,9 +47,10 @@ impl Platform {
             let is_letter = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
             !part.is_empty() && part.bytes().all(is_letter)
         };
-        let parts: Vec<&str> = match parts.iter().all(is_word) {
-            true => parts.iter().map(String::as_str).collect(),
-            false => Vec::new(),
+        let parts: Vec<&str> = if parts.iter().all(is_word) {
+            parts.iter().map(String::as_str).collect()
+        } else {
+            Vec::new()
         };
         let (os, architecture, variant) = match parts[..] {
             [os] if SYSTEMS.contains(&os) || os == "macos" => (os, ARCH, ""),

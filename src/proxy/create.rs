@@ -110,9 +110,10 @@ impl<'s> Connection<'s> {
             match verdict {
                 Verdict::Passes => {
                     self.log_answer(Some(&created), held.answer.status);
-                    let then = match is_reusable {
-                        true => request.then(),
-                        false => Then::Close,
+                    let then = if is_reusable {
+                        request.then()
+                    } else {
+                        Then::Close
                     };
                     return Ok(self.client.reply(&held.bytes, then));
                 }
