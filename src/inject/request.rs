@@ -11,6 +11,7 @@ use crate::inject::image_memory::ImageMemory;
 use crate::json::{MemberError, Object};
 use crate::labels::Labels;
 use crate::policy::Policy;
+use crate::text::shown;
 
 /// The parts of a client's request that a recipe labels.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -324,7 +325,8 @@ impl Answer {
         let id = self.string(name)?;
         let is_id = |b: u8| b.is_ascii_alphanumeric() || b == b':';
         if id.is_empty() || !id.bytes().all(is_id) {
-            let what = format!("the daemon's answer to a subrequest has the {name} {id:?}");
+            let id = shown(&id);
+            let what = format!("the daemon's answer to a subrequest has the {name} {id}");
             return Err(Refusal::bad_gateway(what));
         }
         Ok(id)

@@ -13,6 +13,7 @@ use crate::inject::recipe::{Body, Recipe};
 use crate::inject::request::{Create, Empty, Rejection};
 use crate::inject::service::label_spec;
 use crate::json::{MemberError, Object};
+use crate::text::shown;
 
 /// A service that is changed.
 pub(crate) static RECIPE: Recipe = Recipe {
@@ -74,7 +75,7 @@ fn check_rollback(create: &mut Create<'_>, rolls_back: bool) -> Result<(), Rejec
     if let Some(previous) = service.previous.filter(|_| is_asked_for) {
         previous.check(create, |lack| {
             format!(
-                "the service {name:?} cannot be rolled back: its previous specification lacks \
+                "the service {name} cannot be rolled back: its previous specification lacks \
                  {lack}; update it through the proxy instead"
             )
         })?;
@@ -84,7 +85,7 @@ fn check_rollback(create: &mut Create<'_>, rolls_back: bool) -> Result<(), Rejec
     if may_return {
         service.current.check(create, |lack| {
             format!(
-                "the service {name:?} cannot be changed with the failure action \"rollback\": its \
+                "the service {name} cannot be changed with the failure action \"rollback\": its \
                  current specification, to which a failure leads back, lacks {lack}; update it \
                  through the proxy with another failure action first"
             )
@@ -101,15 +102,15 @@ fn number(text: Option<&[u8]>) -> Result<u64, Refusal> {
     let number = digits.and_then(|digits| digits.parse().ok());
     number.ok_or_else(|| {
         Refusal::bad_request(format!(
-            "the parameter version {:?} must be a number, the version of the service",
-            String::from_utf8_lossy(text)
+            "the parameter version {} must be a number, the version of the service",
+            shown(&String::from_utf8_lossy(text))
         ))
     })
 }
 
 /// A service as the daemon describes it.
 struct Service {
-    /// What the client calls it.
+    /// What the client calls it, as it is shown.
     name: String,
     version: u64,
     current: Spec,
@@ -121,7 +122,7 @@ impl Service {
     /// of another service when the update arrives.
     fn ask(create: &mut Create<'_>) -> Result<Service, Rejection> {
         let given = create.request.name_between("/services/", "/update");
-        let name = String::from_utf8_lossy(given).into_owned();
+        let name = shown(&String::from_utf8_lossy(given));
         let answer = create.get(&format!("/services/{}", encode(given, is_unreserved)))?;
         let service = answer.read(|service| {
             let version: Object<'_> = service.get("Version", "an object")?;
@@ -145,7 +146,7 @@ impl Service {
     fn is_at(&self, version: u64) -> Result<bool, Refusal> {
         if version > self.version {
             return Err(Refusal::bad_request(format!(
-                "the service {:?} is at version {}, not {version}; inspect it again",
+                "the service {} is at version {}, not {version}; inspect it again",
                 self.name, self.version
             )));
         }
@@ -206,7 +207,7 @@ fn lack(before: &Value, after: &Value) -> String {
     let Some((before, mount)) = mounts.find(|(before, mount)| before != mount) else {
         return "what the proxy adds".to_owned();
     };
-    let target = &mount["Target"];
+    let target = shown(mount["Target"].as_str().unwrap_or_default());
     let [before, after] = [before, mount].map(|mount| &mount["VolumeOptions"]["Labels"]);
     match new_label(before, after) {
         Some(label) => format!("the label {label} of the volume at {target}"),
@@ -379,6 +380,29 @@ mod tests {
         message(roll_back(bad_failing_back, &good("")));
         roll_back(&good(""), &failing_back()).unwrap();
         roll_back(&failing_back(), &good("")).unwrap();
+    }
+
+    #[test]
+    fn a_refusal_names_the_service_cut() {
+        let request = |query: &str| CreateRequest {
+            path: format!("/services/{}/update", "x".repeat(10_000)).into_bytes(),
+            query: query.to_owned(),
+            ..with_body("{}")
+        };
+        let ask = format!("GET /v1.41/services/{}", "x".repeat(10_000));
+        let service = r#"{"ID":"x1","Version":{"Index":7},"Spec":{},"PreviousSpec":{}}"#;
+        let mut daemon = Script::default().on(&ask, 200, service);
+        let digits = format!("version={}&rollback=previous", "9".repeat(10_000));
+        for query in [
+            "version=7&rollback=previous",
+            "version=8&rollback=previous",
+            &digits,
+        ] {
+            match labelled(&RECIPE, request(query), &mut daemon) {
+                Err(Rejection::Refusal(refusal)) => assert!(refusal.message.len() < 1000),
+                other => panic!("{other:?}"),
+            }
+        }
     }
 
     #[test]

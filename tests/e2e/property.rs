@@ -316,7 +316,7 @@ impl<'a> Generator<'a> {
     fn request(&mut self) -> Vec<u8> {
         let (path, query, content_type, body) = match self.below(100) {
             0..3 => self.tag(),
-            3..10 if self.service.is_some() => self.update(),
+            3..16 if self.service.is_some() => self.update(),
             3..45 => (
                 "/containers/create".to_owned(),
                 self.container_query(),
@@ -687,7 +687,7 @@ impl<'a> Generator<'a> {
         let version = self.pick(&versions.each_ref().map(|version| &**version));
         let zeros = self.pick(&["", "", "", "", "", "00", "%2B"]);
         let mut query = format!("version={zeros}{version}");
-        while self.chance(60) {
+        for _ in 0..self.pick(&[0, 1, 1, 1, 2]) {
             query += self.pick(&[
                 "&rollback=previous",
                 "&rollback=previous",
